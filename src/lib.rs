@@ -1,3 +1,5 @@
 //! Waypost keeps a government's retired web addresses alive: a gateway that fronts the old domains and sends each old
 //! URL to its new home.
 #![forbid(unsafe_code)]
+
+pub mod model;

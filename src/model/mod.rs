@@ -1,0 +1,18 @@
+//! The vocabulary that every other module speaks: hosts, phases, redirect statuses, where a line stands, verdicts.
+//!
+//! Owns: small value types whose construction proves their invariant (parse, don't validate).
+//! Never does: I/O, parsing of files, matching. Depends on nothing else in the crate.
+
+mod host;
+mod phase;
+mod status;
+mod target;
+mod verdict;
+
+pub(crate) use host::has_trailing_dot;
+pub use host::{Host, HostBuf, HostError, HostPattern};
+pub use phase::{Lifecycle, Phase};
+pub use status::RedirectStatus;
+pub use target::{MAX_TARGET_URL, Target, TargetFault};
+pub(crate) use target::{escape_into, parse_authority, split_scheme};
+pub use verdict::{Gone, Method, Outcome, Source, Verdict};
