@@ -2,5 +2,6 @@
 //! URL to its new home.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod model;
 pub mod url;

@@ -1,0 +1,320 @@
+//! `gateway.toml`: this node.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+
+use super::diagnostic::{Diagnostic, SourceFile};
+use super::keys::{self, Key, Kind};
+use super::reader::{At, Role, Table, read};
+use super::site::host_patterns;
+use super::syntax::drop_echoes;
+use crate::model::{Host, HostPattern, Target};
+
+/// The checked settings of a node. [`Gateway::default`] is a gateway that works without a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Folder of site files.
+    pub routes: PathBuf,
+    /// Folder of certificates.
+    pub certs: PathBuf,
+    /// Addresses for plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Addresses for HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Address of health and metrics.
+    pub admin: SocketAddr,
+    /// Proxies whose X-Forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Worker threads; 0 is one per core.
+    pub threads: usize,
+    /// Platforms by name.
+    pub platforms: BTreeMap<String, Platform>,
+    /// Hosts that redirects may go to; homes, sites and platforms where absent.
+    pub allowed_targets: Option<Vec<HostPattern>>,
+    /// Cache-Control of answers.
+    pub cache_control: String,
+    /// Paths of health on the public addresses.
+    pub health_paths: Vec<String>,
+    /// Whether changes of routes go live by themselves.
+    pub watch: bool,
+    /// How long the routes must be quiet before they are read, in milliseconds.
+    pub debounce: u64,
+    /// Least severe level that is logged.
+    pub log_level: String,
+    /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
+    pub lost_targets: bool,
+}
+
+/// A consolidated platform.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// Addresses to proxy to.
+    pub origins: Vec<String>,
+    /// Its own host name.
+    pub host: Option<Host>,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        // The defaults stand in the tables of keys, so that the manual, the schema and the program agree.
+        let (gateway, faults) = Gateway::parse("defaults", String::new(), Path::new(""));
+        debug_assert!(faults.is_empty(), "{faults:?}");
+        gateway
+    }
+}
+
+impl Gateway {
+    /// Reads the text of a `gateway.toml` that stands in `folder`. Every fault is in the list; what was faulty has its
+    /// default.
+    pub fn parse(name: &str, text: String, folder: &Path) -> (Self, Vec<Diagnostic>) {
+        let file = SourceFile { name: name.into(), text };
+        let mut faults = Vec::new();
+        let top = read(&file, keys::GATEWAY, Role::Gateway, &mut faults);
+        let defaults = SourceFile { name: "defaults".into(), text: default_text() };
+        let default_top = read(&defaults, keys::GATEWAY, Role::Gateway, &mut faults);
+        let lost_targets = ["platforms", "guard"].iter().any(|table| top.lost_within(table));
+        let mut reader = Reader { file: &file, top: &top, default_top: &default_top, faults, lost_targets };
+        let listen = "listen";
+        let gateway = Gateway {
+            routes: folder.join(reader.text("", "routes")),
+            certs: folder.join(reader.text("", "certs")),
+            http: reader.addresses(listen, "http"),
+            https: reader.addresses(listen, "https"),
+            admin: reader.address(listen, "admin"),
+            trusted_proxies: reader.networks(listen, "trusted-proxies"),
+            threads: reader.number(listen, "threads") as usize,
+            platforms: reader.platforms(),
+            allowed_targets: reader.allowed_targets(),
+            cache_control: reader.header("answers", "cache-control"),
+            health_paths: reader.health_paths(),
+            watch: reader.find("reload", |table| table.bool("watch")).is_none_or(|at| *at.value),
+            debounce: reader.number("reload", "debounce") as u64,
+            log_level: reader.text("log", "level"),
+            lost_targets: reader.lost_targets,
+        };
+        let mut faults = reader.faults;
+        drop_echoes(&mut faults);
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        (gateway, faults)
+    }
+
+    /// The effective settings as a `gateway.toml` that shows every knob.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::from("# Effective settings of this node; every knob is shown.\n");
+        for key in keys::GATEWAY {
+            match key.kind {
+                Kind::Table(keys) => {
+                    out.push_str(&format!("\n# {}\n[{}]\n", key.doc, key.name));
+                    for inner in keys {
+                        self.knob(key.name, inner, &mut out);
+                    }
+                }
+                Kind::Named(keys) => {
+                    out.push_str(&format!("\n# {}\n", key.doc));
+                    if self.platforms.is_empty() {
+                        out.push_str(&format!("# [{}.NAME]\n", key.name));
+                        for inner in keys {
+                            out.push_str(&format!("# {} = …  # {}\n", inner.name, inner.doc));
+                        }
+                    }
+                    for (name, platform) in &self.platforms {
+                        out.push_str(&format!(
+                            "[{}.{}]\norigins = {}\n",
+                            key.name,
+                            quote_key(name),
+                            quote_all(&platform.origins)
+                        ));
+                        if let Some(host) = &platform.host {
+                            out.push_str(&format!("host = {}\n", quote(&host.to_string())));
+                        }
+                    }
+                }
+                _ => self.knob("", key, &mut out),
+            }
+        }
+        out
+    }
+
+    fn knob(&self, table: &str, key: &Key, out: &mut String) {
+        out.push_str(&format!("# {}\n", key.doc));
+        let text = |items: Vec<String>| quote_all(&items);
+        let strings = |items: &[SocketAddr]| text(items.iter().map(ToString::to_string).collect());
+        let value = match (table, key.name) {
+            ("", "routes") => quote(&self.routes.to_string_lossy()),
+            ("", "certs") => quote(&self.certs.to_string_lossy()),
+            ("listen", "http") => strings(&self.http),
+            ("listen", "https") => strings(&self.https),
+            ("listen", "admin") => quote(&self.admin.to_string()),
+            ("listen", "trusted-proxies") => text(self.trusted_proxies.iter().map(ToString::to_string).collect()),
+            ("listen", "threads") => self.threads.to_string(),
+            ("guard", "allowed-targets") => match &self.allowed_targets {
+                Some(list) => text(list.iter().map(ToString::to_string).collect()),
+                None => {
+                    out.push_str("# allowed-targets = …\n");
+                    return;
+                }
+            },
+            ("answers", "cache-control") => quote(&self.cache_control),
+            ("health", "paths") => text(self.health_paths.clone()),
+            ("reload", "watch") => self.watch.to_string(),
+            ("reload", "debounce") => self.debounce.to_string(),
+            ("log", "level") => quote(&self.log_level),
+            _ => key.default.to_owned(),
+        };
+        out.push_str(&format!("{} = {value}\n", key.name));
+    }
+}
+
+/// A file that says what the tables of keys say.
+fn default_text() -> String {
+    let mut out = String::new();
+    for key in keys::GATEWAY {
+        if !key.default.is_empty() {
+            out.push_str(&format!("{} = {}\n", key.name, key.default));
+        }
+    }
+    for key in keys::GATEWAY {
+        let Kind::Table(keys) = key.kind else { continue };
+        out.push_str(&format!("[{}]\n", key.name));
+        for inner in keys.iter().filter(|inner| !inner.default.is_empty()) {
+            out.push_str(&format!("{} = {}\n", inner.name, inner.default));
+        }
+    }
+    out
+}
+
+struct Reader<'a> {
+    file: &'a SourceFile,
+    top: &'a Table,
+    default_top: &'a Table,
+    faults: Vec<Diagnostic>,
+    lost_targets: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn find<T>(&self, table: &str, get: impl Fn(&'a Table) -> Option<T>) -> Option<T> {
+        [self.top, self.default_top].into_iter().find_map(|top| {
+            let table = if table.is_empty() { top } else { top.table(table)?.value };
+            get(table)
+        })
+    }
+
+    fn text(&self, table: &str, key: &str) -> String {
+        self.find(table, |table| table.text(key)).map(|at| at.value.clone()).unwrap_or_default()
+    }
+
+    fn texts(&self, table: &str, key: &str) -> Vec<At<String>> {
+        self.find(table, |table| table.texts(key)).map(|at| at.value.clone()).unwrap_or_default()
+    }
+
+    fn number(&self, table: &str, key: &str) -> i64 {
+        self.find(table, |table| table.number(key)).map_or(0, |at| *at.value)
+    }
+
+    fn header(&mut self, table: &str, key: &'static str) -> String {
+        let text = self.text(table, key);
+        if text.is_ascii() && !text.chars().any(char::is_control) {
+            return text;
+        }
+        let span = self.top.table(table).and_then(|t| t.value.text(key)).map_or(0..0, |at| at.span);
+        self.faults.push(self.file.error("bad-value", span, "a header takes printable ASCII characters only"));
+        String::new()
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, list: Vec<At<String>>, hint: &str) -> Vec<T> {
+        let mut parsed = Vec::new();
+        for At { value, span } in list {
+            match value.parse() {
+                Ok(item) => parsed.push(item),
+                Err(_) => {
+                    let fault = self.file.error("bad-address", span, format!("`{value}` is no address")).hint(hint);
+                    self.faults.push(fault);
+                }
+            }
+        }
+        parsed
+    }
+
+    fn addresses(&mut self, table: &str, key: &str) -> Vec<SocketAddr> {
+        self.parsed(self.texts(table, key), ADDRESS_HINT)
+    }
+
+    fn address(&mut self, table: &str, key: &str) -> SocketAddr {
+        let found = self.find(table, |table| table.text(key)).map(|at| At { value: at.value.clone(), span: at.span });
+        let addresses = self.parsed(found.into_iter().collect(), ADDRESS_HINT);
+        addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9180)))
+    }
+
+    fn networks(&mut self, table: &str, key: &str) -> Vec<IpNet> {
+        self.parsed(self.texts(table, key), "a network such as `10.0.0.0/8` or `::1/128`")
+    }
+
+    fn health_paths(&mut self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for At { value, span } in self.texts("health", "paths") {
+            if value.starts_with('/') && !value.contains('?') {
+                paths.push(value);
+                continue;
+            }
+            let why = if value.starts_with('/') { "it has a query" } else { "a path begins with `/`" };
+            self.faults.push(self.file.error("bad-value", span, format!("`{value}` is no path of health: {why}")));
+        }
+        paths
+    }
+
+    fn allowed_targets(&mut self) -> Option<Vec<HostPattern>> {
+        let list = self.top.table("guard")?.value.texts("allowed-targets")?.value;
+        let (patterns, faults) = host_patterns(list, self.file);
+        self.lost_targets |= !faults.is_empty();
+        self.faults.extend(faults);
+        Some(patterns)
+    }
+
+    fn platforms(&mut self) -> BTreeMap<String, Platform> {
+        let mut platforms = BTreeMap::new();
+        let Some(named) = self.top.named("platforms") else { return platforms };
+        for (name, table) in named.value {
+            let mut origins = Vec::new();
+            for At { value, span } in table.texts("origins").map(|at| at.value.as_slice()).unwrap_or_default() {
+                match Target::parse(value) {
+                    Ok(_) => origins.push(value.clone()),
+                    Err(error) => {
+                        let fault =
+                            self.file.error("bad-address", span.clone(), format!("`{value}` is no origin: {error}"));
+                        self.faults.push(fault.hint("an address such as `https://10.1.2.3:443`"));
+                    }
+                }
+            }
+            let host = table.text("host").and_then(|at| match Host::parse(at.value.as_bytes()) {
+                Ok(host) => Some(host),
+                Err(error) => {
+                    self.lost_targets = true;
+                    self.faults.push(self.file.error("bad-host", at.span, format!("`{}`: {error}", at.value)));
+                    None
+                }
+            });
+            platforms.insert(name.value.clone(), Platform { origins, host });
+        }
+        platforms
+    }
+}
+
+const ADDRESS_HINT: &str = "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`";
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn quote_key(name: &str) -> String {
+    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if bare { name.to_owned() } else { quote(name) }
+}
+
+fn quote_all(items: &[String]) -> String {
+    format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", "))
+}

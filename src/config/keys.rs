@@ -1,0 +1,379 @@
+//! Every key of the two TOML formats: name, type, default and manual, in one place.
+//!
+//! The reader checks files against these tables, the JSON Schema and `waypost config` are printed from them, and their
+//! docs are the manual that editors show. A key that is not here does not exist.
+
+/// What a key's value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// True or false.
+    Bool,
+    /// A whole number from the first to the second, both included.
+    Number(i64, i64),
+    /// A list of texts.
+    Texts,
+    /// A redirect status: `permanent`, `temporary` or a number.
+    Status,
+    /// A date (local midnight) or a date and time with offset.
+    Date,
+    /// A table.
+    Table(&'static [Key]),
+    /// A list of tables (`[[name]]`).
+    Tables(&'static [Key]),
+    /// A table whose keys the operator chooses, each with a table of these keys (`[platforms.NAME]`).
+    Named(&'static [Key]),
+}
+
+/// Which files a key may stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Site files only: it makes no sense for more than one site.
+    Site,
+    /// `defaults.toml` only: sites may not decide it for themselves.
+    Defaults,
+    /// Both.
+    Both,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As it is written in files.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Where it may stand.
+    pub scope: Scope,
+    /// Whether a file without it is faulty.
+    pub required: bool,
+    /// The value when it is absent, as TOML; empty if there is none.
+    pub default: &'static str,
+    /// The manual.
+    pub doc: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, scope: Scope::Both, required: false, default, doc }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, scope: Scope::Site, required: true, default: "", doc }
+}
+
+const fn only(scope: Scope, key: Key) -> Key {
+    Key { scope, ..key }
+}
+
+/// The keys of a site file and, less those of [`Scope::Site`], of `defaults.toml`.
+pub const SITE: &[Key] = &[
+    required("name", Kind::Text, "Name of the retired site, as citizens know it; shown on pages."),
+    required(
+        "hosts",
+        Kind::Texts,
+        "Host names that the site answered to: `example.org`, or `*.example.org` for every name below it. International names may be written in Unicode. The first is the one that the sitemap names.",
+    ),
+    key(
+        "home",
+        Kind::Text,
+        "",
+        "Where the site's content went: an http(s) URL. `/` goes there (only a mapping or a `first` rule for `/` comes before), and pages link to it. Every site needs one, of its own or from defaults.toml.",
+    ),
+    key("owner", Kind::Text, "", "Who may edit the site's files; a label on dashboards."),
+    key("code", Kind::Text, "", "Site identification code, shown on pages and passed to the report-an-error link."),
+    key("wave", Kind::Number(0, 999), "", "The wave of the consolidation in which the site moved."),
+    key(
+        "status",
+        Kind::Status,
+        "\"permanent\"",
+        "Status of the site's redirects where nothing nearer says otherwise: `permanent` (301 for GET and HEAD, 308 otherwise), `temporary` (302, 307), or 301, 302, 303, 307, 308.",
+    ),
+    key(
+        "cache-control",
+        Kind::Text,
+        "",
+        "Cache-Control of the site's answers; gateway.toml's [answers] cache-control where absent.",
+    ),
+    key(
+        "archive",
+        Kind::Text,
+        "",
+        "Link to an archive's copy for pages that are gone: a template with {timestamp}, {url}, {host}, {path}, {query}.",
+    ),
+    key(
+        "timestamp",
+        Kind::Text,
+        "",
+        "What {timestamp} stands for in archive links: the moment of the archive's snapshot, such as 20181231120000.",
+    ),
+    key(
+        "report",
+        Kind::Text,
+        "\"https://zfwzgl.www.gov.cn/exposure/jiucuo.html?site_code={code}&url={url}\"",
+        "Report-an-error link on pages, with {code} and {url}; shown only if the site has a code.",
+    ),
+    key(
+        "previews",
+        Kind::Bool,
+        "true",
+        "Whether `aka-HOST` (and `aka.REST` for `www.REST`) answer as HOST, to try a site out before its DNS moves.",
+    ),
+    only(
+        Scope::Defaults,
+        key(
+            "allowed-targets",
+            Kind::Texts,
+            "[]",
+            "The only hosts that the sites below this folder may redirect to: `example.org` or `*.example.org`. Where no folder says, [guard] of gateway.toml decides.",
+        ),
+    ),
+    key(
+        "lifecycle",
+        Kind::Table(LIFECYCLE),
+        "",
+        "When each phase begins; keys merge with those of defaults.toml one by one. A site without dates is redirected from the start; before `notice` or `redirect` begins, a site is proxied; one that only says when `archive` begins is redirected until then.",
+    ),
+    key(
+        "url",
+        Kind::Table(URL),
+        "",
+        "Which spellings of an old URL are the same page; keys merge with those of defaults.toml one by one.",
+    ),
+    key(
+        "rule",
+        Kind::Tables(RULE),
+        "",
+        "Patterns of old URLs, in order of precedence. Rules of defaults.toml come after the site's own, the nearest folder first.",
+    ),
+    key(
+        "fallback",
+        Kind::Table(FALLBACK),
+        "",
+        "What answers a URL that no mapping and no rule knows. Taken whole from the nearest file that has one.",
+    ),
+    only(
+        Scope::Site,
+        key(
+            "test",
+            Kind::Tables(TEST),
+            "",
+            "What old URLs are expected to do; `waypost test` and `waypost check` run them.",
+        ),
+    ),
+];
+
+/// `[lifecycle]`.
+pub const LIFECYCLE: &[Key] = &[
+    key("proxy", Kind::Date, "", "The old origin answers, through the gateway."),
+    key("notice", Kind::Date, "", "A page says where things went, then goes there."),
+    key("redirect", Kind::Date, "", "Old URLs are redirected."),
+    key("archive", Kind::Date, "", "Every URL is gone (410), with a link to the archive's copy."),
+    key("retired", Kind::Date, "", "The domain is safe to deregister; still answered as in `archive`."),
+];
+
+/// `[url]`.
+pub const URL: &[Key] = &[
+    key(
+        "charset",
+        Kind::Word(&["utf-8", "gb18030", "gbk", "gb2312", "big5", "auto"]),
+        "\"utf-8\"",
+        "Charset of percent-encoded bytes. `auto` takes UTF-8 where the bytes are valid UTF-8, else GB18030: a guess, for sites that mixed them.",
+    ),
+    key(
+        "case",
+        Kind::Word(&["insensitive", "sensitive"]),
+        "\"insensitive\"",
+        "Whether case matters. Escapes are decoded before case is folded.",
+    ),
+    key("index", Kind::Texts, "[]", "File names that are the same as their folder: `index.html`, `default.aspx`."),
+    key(
+        "keep-query",
+        Kind::Texts,
+        "[]",
+        "Query parameters that identify a page, in any order; others are ignored for mappings. `*` keeps all.",
+    ),
+    key("separators", Kind::Word(&["&", "&;"]), "\"&\"", "What separates query parameters."),
+    key("trailing-slash", Kind::Word(&["ignore", "keep"]), "\"ignore\"", "Whether `/a/` is the same page as `/a`."),
+    key("slashes", Kind::Word(&["merge", "keep"]), "\"merge\"", "Whether `//` and `\\` mean `/`."),
+    key("dots", Kind::Word(&["resolve", "keep"]), "\"resolve\"", "Whether `/./` and `/../` are resolved."),
+    key("session-id", Kind::Word(&["drop", "keep"]), "\"drop\"", "Whether `;jsessionid=…` in paths is ignored."),
+    key(
+        "escapes",
+        Kind::Word(&["decode", "keep"]),
+        "\"decode\"",
+        "Whether `%XX` in paths is decoded, or compared as it was sent.",
+    ),
+    key(
+        "invalid",
+        Kind::Word(&["accept", "refuse"]),
+        "\"accept\"",
+        "Whether a raw `<`, `>` or `\"`, which no URL may contain, is taken as if it were escaped, or refused with 400.",
+    ),
+    key(
+        "trailing-dot",
+        Kind::Word(&["accept", "refuse"]),
+        "\"accept\"",
+        "Whether a host spelled with its trailing dot is the same host, or unknown.",
+    ),
+];
+
+/// `[[rule]]`.
+pub const RULE: &[Key] = &[
+    key(
+        "from",
+        Kind::Text,
+        "",
+        "Pattern of a path, and of query parameters in any order: literal text, `{name}` (within a segment), `{name:regex}`, `{*name}` (the rest, slashes included). In a parameter's value `{name}` takes anything but nothing, `{*name}` also nothing; `?name` alone asks that the parameter is there. A repeated parameter never matches.",
+    ),
+    key(
+        "regex",
+        Kind::Text,
+        "",
+        "Regular expression over the canonical path (with its trailing slash, if one was sent; never the query), with (?<name>…) captures. It may match anywhere in the path unless it is anchored with ^ and $, and ignores case as [url] says. One of `from` and `regex` is needed.",
+    ),
+    key(
+        "first",
+        Kind::Bool,
+        "false",
+        "Whether the rule comes before the mappings, and before the lifecycle: it holds in every phase.",
+    ),
+    key(
+        "to",
+        Kind::Text,
+        "",
+        "Redirect to this http(s) URL; captures as {name}, with filters {name|div:1000}, mod, lower, upper, pad:8 (a value that a filter can't take makes the rule not match); {host}, {path}, {query} and {url} as they were sent; {timestamp}. The host must be literal.",
+    ),
+    key(
+        "query",
+        Kind::Word(&["drop", "keep"]),
+        "\"drop\"",
+        "Whether the query is appended to the target (or to `path`) as it was sent.",
+    ),
+    key("status", Kind::Status, "", "Status of the redirect; the site's `status` where absent."),
+    key("gone", Kind::Bool, "false", "Answer 410."),
+    key(
+        "missing",
+        Kind::Bool,
+        "false",
+        "Answer 404, whatever comes later: an exception from a wider rule or fallback.",
+    ),
+    key("text", Kind::Text, "", "Answer 200 with this text: site verification files, security.txt."),
+    key("type", Kind::Text, "\"text/plain; charset=utf-8\"", "Content-Type of `text`."),
+    key("serve", Kind::Text, "", "Proxy to this platform of gateway.toml under the old URL."),
+    key(
+        "path",
+        Kind::Text,
+        "",
+        "Path (and query) to ask the platform for, a template as in `to`; the old path and query where absent.",
+    ),
+    key("suggest", Kind::Text, "", "With `gone` or `missing`: a page that may help instead."),
+    key(
+        "archive",
+        Kind::Text,
+        "",
+        "With `gone` or `missing`: link to the archive's copy; the site's `archive` where absent.",
+    ),
+    key("note", Kind::Text, "", "For other operators; `explain` shows it."),
+];
+
+/// `[fallback]`.
+pub const FALLBACK: &[Key] = &[
+    key(
+        "action",
+        Kind::Word(&["page", "home", "gone", "redirect", "serve"]),
+        "\"page\"",
+        "`page`: a 404 page. `home`: to the site's home. `gone`: a 410 page. `redirect`: to `to`. `serve`: proxy to the platform `serve`.",
+    ),
+    key("to", Kind::Text, "", "With `redirect`: the target, a template as in rules."),
+    key("query", Kind::Word(&["drop", "keep"]), "\"drop\"", "With `redirect`: whether the query is appended."),
+    key("status", Kind::Status, "", "Status of the redirect, with `redirect` and `home`."),
+    key("serve", Kind::Text, "", "With `serve`: the platform."),
+    key("path", Kind::Text, "", "With `serve`: the path to ask for, with {path}, {query} and the like."),
+];
+
+/// `[[test]]`.
+pub const TEST: &[Key] = &[
+    required("url", Kind::Text, "An old URL, whole (http://host/path)."),
+    required(
+        "expect",
+        Kind::Text,
+        "`301 https://new.example/page`; `410`, `404`, `200`, `501` (a target that is not allowed); `200 URL` for a notice that goes there; `410 URL` for a page that offers that link; `serve PLATFORM /path`. What is left out is not compared.",
+    ),
+    key("method", Kind::Text, "\"GET\"", "The method of the request."),
+    key("date", Kind::Date, "", "When the request is made; today where absent."),
+];
+
+/// The keys of `gateway.toml`.
+pub const GATEWAY: &[Key] = &[
+    key("routes", Kind::Text, "\"routes\"", "Folder of site files; relative to this file's folder."),
+    key("certs", Kind::Text, "\"certs\"", "Folder of certificates and keys; relative to this file's folder."),
+    key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
+    key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
+    key("guard", Kind::Table(GUARD), "", "What is admitted and allowed."),
+    key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
+    key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
+    key("reload", Kind::Table(RELOAD), "", "How changes of routes go live."),
+    key("log", Kind::Table(LOG), "", "What is logged, to standard error."),
+];
+
+/// `[listen]`.
+pub const LISTEN: &[Key] = &[
+    key("http", Kind::Texts, "[\"[::]:8080\"]", "Addresses for plain HTTP."),
+    key("https", Kind::Texts, "[]", "Addresses for HTTPS. Not served yet: the gateway says so at start."),
+    key("admin", Kind::Text, "\"127.0.0.1:9180\"", "Address of /healthz, /readyz and /metrics. Keep it private."),
+    key(
+        "trusted-proxies",
+        Kind::Texts,
+        "[\"127.0.0.0/8\", \"::1/128\"]",
+        "Addresses of proxies in front of the gateway whose X-Forwarded-Host and X-Forwarded-Proto are believed.",
+    ),
+    key("threads", Kind::Number(0, 1024), "0", "Worker threads; 0 is one per core."),
+];
+
+/// `[platforms.NAME]`.
+pub const PLATFORM: &[Key] = &[
+    key("origins", Kind::Texts, "[]", "Addresses to proxy to: `https://10.1.2.3:443`."),
+    key("host", Kind::Text, "", "The platform's own host name; redirects to it are allowed."),
+];
+
+/// `[guard]`.
+pub const GUARD: &[Key] = &[key(
+    "allowed-targets",
+    Kind::Texts,
+    "[]",
+    "The only hosts that redirects may go to: `example.org` or `*.example.org`. Where absent: the hosts of all homes, sites and platforms.",
+)];
+
+/// `[answers]`.
+pub const ANSWERS: &[Key] =
+    &[key("cache-control", Kind::Text, "\"public, max-age=3600\"", "Cache-Control of redirects and pages.")];
+
+/// `[health]`.
+pub const HEALTH: &[Key] = &[key(
+    "paths",
+    Kind::Texts,
+    "[\"/healthcheck/live\", \"/healthcheck/ready\"]",
+    "Paths that answer 200 on every host of the public addresses, known or not, for load balancers.",
+)];
+
+/// `[reload]`.
+pub const RELOAD: &[Key] = &[
+    key("watch", Kind::Bool, "true", "Whether changes under `routes` go live by themselves; SIGHUP always works."),
+    key(
+        "debounce",
+        Kind::Number(0, 60_000),
+        "100",
+        "How long the folder must be quiet before it is read, in milliseconds.",
+    ),
+];
+
+/// `[log]`.
+pub const LOG: &[Key] = &[key(
+    "level",
+    Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+    "\"info\"",
+    "Least severe level that is logged. The environment variable WAYPOST_LOG overrides it, with a filter such as `waypost=debug`.",
+)];

@@ -1,0 +1,30 @@
+//! Text → checked model, with positions.
+//!
+//! Two stages: `reader` turns TOML into a tree of typed values by the tables of [`keys`] and reports every unknown
+//! key and wrong type; [`site`] and [`gateway`] turn the tree into domain types and report every fault of meaning. No
+//! raw value leaves this module. Mapping tables are read row by row by [`mapping`].
+//!
+//! Owns: the file formats, their diagnostics and their JSON Schema. Never does: matching, network, or anything that
+//! needs more than one site (the policy of targets, chains, shadowing: see `routing`).
+
+pub mod expectation;
+pub mod gateway;
+pub mod keys;
+pub mod mapping;
+pub mod pattern;
+pub mod schema;
+pub mod site;
+pub mod template;
+
+mod diagnostic;
+mod habits;
+mod reader;
+mod records;
+mod rule;
+mod syntax;
+
+pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
+pub use gateway::Gateway;
+pub use reader::{Role, Table, parse_date};
+pub use rule::{Action, Fallback, Links, Rule};
+pub use site::{Layer, Place, Site};

@@ -1,0 +1,66 @@
+//! JSON Schema (draft 7, which TOML editors read) of the two TOML formats, from the tables of keys.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{self, Key, Kind};
+
+/// The schema of site files and `defaults.toml`.
+///
+/// Required keys are not required here: editors apply one schema to both kinds of file, and `waypost check` knows
+/// which is which.
+pub fn site() -> Value {
+    top("Waypost site file", keys::SITE)
+}
+
+/// The schema of `gateway.toml`.
+pub fn gateway() -> Value {
+    top("Waypost gateway.toml", keys::GATEWAY)
+}
+
+fn top(title: &str, keys: &[Key]) -> Value {
+    let mut schema = table(keys, false);
+    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    schema.insert("title".to_owned(), json!(title));
+    Value::Object(schema)
+}
+
+fn table(keys: &[Key], with_required: bool) -> Map<String, Value> {
+    let properties: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("additionalProperties".to_owned(), json!(false));
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    if with_required && !required.is_empty() {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    schema
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = match key.kind {
+        Kind::Text => as_map(json!({ "type": "string" })),
+        Kind::Word(words) => as_map(json!({ "type": "string", "enum": words })),
+        Kind::Bool => as_map(json!({ "type": "boolean" })),
+        Kind::Number(low, high) => as_map(json!({ "type": "integer", "minimum": low, "maximum": high })),
+        Kind::Texts => as_map(json!({ "type": "array", "items": { "type": "string" } })),
+        Kind::Status => as_map(json!({ "enum": ["permanent", "temporary", 301, 302, 303, 307, 308] })),
+        // TOML dates reach JSON Schema validators as strings in some editors and as their own type in others.
+        Kind::Date => Map::new(),
+        Kind::Table(keys) => table(keys, true),
+        Kind::Tables(keys) => as_map(json!({ "type": "array", "items": table(keys, true) })),
+        Kind::Named(keys) => as_map(json!({ "type": "object", "additionalProperties": table(keys, true) })),
+    };
+    schema.insert("description".to_owned(), json!(key.doc));
+    if let Ok(default) = toml::from_str::<Value>(&format!("value = {}", key.default)) {
+        schema.insert("default".to_owned(), default["value"].clone());
+    }
+    Value::Object(schema)
+}
+
+fn as_map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
