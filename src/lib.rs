@@ -4,4 +4,5 @@
 
 pub mod config;
 pub mod model;
+pub mod routing;
 pub mod url;

@@ -1,0 +1,51 @@
+//! Sets of host patterns that are asked in constant time.
+
+use std::collections::HashSet;
+
+use crate::model::HostPattern;
+
+/// Hosts, and whole domains below a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostSet {
+    exact: HashSet<Box<str>>,
+    below: HashSet<Box<str>>,
+}
+
+impl HostSet {
+    /// Adds a pattern.
+    pub fn insert(&mut self, pattern: &HostPattern) {
+        match pattern {
+            HostPattern::Exact(host) => self.exact.insert(host.as_str().into()),
+            HostPattern::Below(host) => self.below.insert(host.as_str().into()),
+        };
+    }
+
+    /// Whether a canonical host is meant by one of the patterns.
+    pub fn contains(&self, host: &str) -> bool {
+        self.exact.contains(host) || (!self.below.is_empty() && parents(host).any(|parent| self.below.contains(parent)))
+    }
+
+    /// Whether every host that `other` means is meant here too, as far as the patterns show.
+    pub fn covers(&self, other: &HostSet) -> bool {
+        other.exact.iter().all(|host| self.contains(host)) && other.below.is_subset(&self.below)
+    }
+}
+
+impl Extend<HostPattern> for HostSet {
+    fn extend<I: IntoIterator<Item = HostPattern>>(&mut self, patterns: I) {
+        patterns.into_iter().for_each(|pattern| self.insert(&pattern));
+    }
+}
+
+impl<'a> FromIterator<&'a HostPattern> for HostSet {
+    fn from_iter<I: IntoIterator<Item = &'a HostPattern>>(patterns: I) -> Self {
+        let mut set = HostSet::default();
+        patterns.into_iter().for_each(|pattern| set.insert(pattern));
+        set
+    }
+}
+
+/// The domains that a host is below, nearest first: `b.c` and `c` for `a.b.c`.
+pub(super) fn parents(host: &str) -> impl Iterator<Item = &str> {
+    host.match_indices('.').map(|(dot, _)| &host[dot + 1..])
+}

@@ -1,0 +1,136 @@
+//! A site as traffic sees it.
+
+use std::sync::Arc;
+
+use crate::config::template::Template;
+use crate::model::{HostPattern, Lifecycle, RedirectStatus, Source, Target};
+use crate::url::Canonicalizer;
+
+use super::mappings::MappingTable;
+use super::rules::RuleSet;
+
+/// Everything that decides a site's requests. Immutable; shared by every snapshot in which its files are the same.
+///
+/// The layout is fixed so that what each request reads stands together: with thousands of sites every cache line
+/// counts (a look-up is mostly waiting for memory).
+#[derive(Debug)]
+#[repr(C)]
+pub struct SiteTable {
+    /// Turns request targets into keys; shared by sites of the same habits.
+    pub canonicalizer: Arc<Canonicalizer>,
+    /// When each phase begins.
+    pub lifecycle: Lifecycle,
+    /// How many rules come before the mappings.
+    pub(super) first_rules: usize,
+    pub(super) rules: RuleSet,
+    /// Exact mappings.
+    pub mappings: MappingTable,
+    /// Names of its files: the site file, the defaults, and last the mapping table.
+    pub(super) files: Vec<Arc<str>>,
+    /// Path of the site file without `.toml`.
+    pub id: String,
+    /// Name of the site.
+    pub name: String,
+    /// Its hosts.
+    pub hosts: Vec<HostPattern>,
+    /// Where its content went.
+    pub home: Option<Target>,
+    /// Who may edit its files.
+    pub owner: Option<String>,
+    /// Site identification code.
+    pub code: Option<String>,
+    /// Wave of the consolidation.
+    pub wave: Option<u16>,
+    /// Cache-Control of its answers, if not the gateway's.
+    pub cache_control: Option<String>,
+    /// Template of the report-an-error link.
+    pub report: String,
+    /// Whether `aka` previews answer.
+    pub previews: bool,
+    pub(super) status: RedirectStatus,
+    pub(super) home_refused: bool,
+    pub(super) home_line: Line,
+    pub(super) hosts_line: Line,
+    pub(super) lifecycle_line: Line,
+    pub(super) archive: Option<Template>,
+    pub(super) timestamp: String,
+    pub(super) rule_actions: Vec<RuleAction>,
+    pub(super) fallback: FallbackAction,
+    pub(super) fallback_line: Line,
+}
+
+/// A file of the site, by number, and a line in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    pub file: u16,
+    pub line: u32,
+}
+
+/// A redirect of a rule or fallback.
+#[derive(Debug)]
+pub(super) struct Redirect {
+    pub to: Template,
+    pub status: RedirectStatus,
+    pub keep_query: bool,
+    /// The target's text, if the policy doesn't allow its host.
+    pub refused: Option<String>,
+}
+
+/// What a page of a gone URL offers.
+#[derive(Debug, Default)]
+pub(super) struct LinkTemplates {
+    pub suggest: Option<Template>,
+    pub archive: Option<Template>,
+}
+
+#[derive(Debug)]
+pub(super) struct RuleAction {
+    pub action: Action,
+    pub line: Line,
+    /// The pattern as the file has it, for `explain`.
+    pub label: String,
+    pub note: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Action {
+    Redirect(Redirect),
+    Gone(LinkTemplates),
+    Missing(LinkTemplates),
+    Text { body: String, content_type: String },
+    Serve { platform: String, path: Option<Template>, keep_query: bool },
+}
+
+#[derive(Debug)]
+pub(super) enum FallbackAction {
+    Page,
+    Home(RedirectStatus),
+    Gone,
+    Redirect(Redirect),
+    Serve { platform: String, path: Option<Template> },
+}
+
+impl SiteTable {
+    /// How many rules it has.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// The host that stands for the site: its first exact one.
+    pub fn main_host(&self) -> Option<&str> {
+        self.hosts.iter().find_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.as_str()),
+            HostPattern::Below(_) => None,
+        })
+    }
+
+    pub(super) fn source(&self, line: Line) -> Option<Source<'_>> {
+        let file = self.files.get(usize::from(line.file))?;
+        Some(Source { file, line: line.line })
+    }
+
+    /// Where a mapping's row stands.
+    pub fn mapping_source(&self, line: u32) -> Option<Source<'_>> {
+        Some(Source { file: self.files.last()?, line })
+    }
+}

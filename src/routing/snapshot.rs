@@ -1,0 +1,163 @@
+//! All sites at one moment.
+
+use std::{collections::HashMap, sync::Arc};
+
+use compact_str::CompactString;
+
+use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
+
+use super::hosts::parents;
+use super::site::SiteTable;
+
+/// Every site, and which host belongs to which. Immutable; a reload makes a new one.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    sites: Vec<Arc<SiteTable>>,
+    exact: HashMap<CompactString, u32, foldhash::fast::RandomState>,
+    below: HashMap<CompactString, u32, foldhash::fast::RandomState>,
+    health_paths: Vec<String>,
+}
+
+/// A host that two sites claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConflict {
+    /// The site that doesn't get it.
+    pub site: usize,
+    /// Number of the host in that site's list.
+    pub host: usize,
+    /// The site that has it.
+    pub owner: usize,
+}
+
+/// The site of a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    pub number: usize,
+    pub site: &'a Arc<SiteTable>,
+    /// The host that the request is for: the one that was asked for, or the one that a preview stands for.
+    pub host: &'a str,
+    pub preview: bool,
+}
+
+impl Snapshot {
+    /// Puts sites together. `incumbent` says which of them were live before: a host that two sites claim stays with
+    /// the incumbent, else with the one that comes first.
+    pub fn new(
+        sites: Vec<Arc<SiteTable>>,
+        incumbent: impl Fn(&SiteTable) -> bool,
+        health_paths: Vec<String>,
+    ) -> (Self, Vec<HostConflict>) {
+        let mut snapshot = Snapshot { health_paths, ..Snapshot::default() };
+        let mut conflicts = Vec::new();
+        let (old, new): (Vec<usize>, Vec<usize>) = (0..sites.len()).partition(|&number| incumbent(&sites[number]));
+        for number in old.into_iter().chain(new) {
+            for (host_number, pattern) in sites[number].hosts.iter().enumerate() {
+                let (map, host) = match pattern {
+                    HostPattern::Exact(host) => (&mut snapshot.exact, host),
+                    HostPattern::Below(host) => (&mut snapshot.below, host),
+                };
+                let owner = *map.entry(host.as_str().into()).or_insert(number as u32) as usize;
+                if owner != number {
+                    conflicts.push(HostConflict { site: number, host: host_number, owner });
+                }
+            }
+        }
+        snapshot.sites = sites;
+        (snapshot, conflicts)
+    }
+
+    /// The sites, by number.
+    pub fn sites(&self) -> &[Arc<SiteTable>] {
+        &self.sites
+    }
+
+    /// How many host names (and domains, for wildcards) are known; previews not counted.
+    pub fn host_count(&self) -> usize {
+        self.exact.len() + self.below.len()
+    }
+
+    /// How many mappings all sites have.
+    pub fn mapping_count(&self) -> usize {
+        self.sites.iter().map(|site| site.mappings.len()).sum()
+    }
+
+    /// How many rules all sites have.
+    pub fn rule_count(&self) -> usize {
+        self.sites.iter().map(|site| site.rule_count()).sum()
+    }
+
+    /// Bytes of memory that the mapping tables take.
+    pub fn mapping_bytes(&self) -> usize {
+        self.sites.iter().map(|site| site.mappings.bytes()).sum()
+    }
+
+    /// Whether a canonical host belongs to a site (previews aside).
+    pub fn knows_host(&self, host: &Host) -> bool {
+        self.exact(host.as_str()).is_some() || self.below(host.as_str()).is_some()
+    }
+
+    pub(super) fn is_health(&self, target: &[u8]) -> bool {
+        if self.health_paths.is_empty() {
+            return false;
+        }
+        let path = target.split(|&b| b == b'?').next().unwrap_or_default();
+        self.health_paths.iter().any(|health| health.as_bytes() == path)
+    }
+
+    /// The site for the value of a `Host` header.
+    ///
+    /// # Errors
+    /// When the value is no host at all.
+    pub(super) fn find<'a>(
+        &'a self,
+        raw: &[u8],
+        buf: &'a mut HostBuf,
+        preview_buf: &'a mut String,
+    ) -> Result<Option<Found<'a>>, HostError> {
+        let host = Host::canonical(raw, buf)?;
+        Ok(self.find_canonical(raw, host, preview_buf))
+    }
+
+    fn find_canonical<'a>(&'a self, raw: &[u8], host: &'a str, preview_buf: &'a mut String) -> Option<Found<'a>> {
+        let (number, host, preview) = match self.exact(host) {
+            Some(number) => (number, host, false),
+            // A preview is asked before a wildcard: `*.example.org` would swallow `aka.example.org`.
+            None => match self.preview(host, preview_buf) {
+                Some(number) => (number, preview_buf.as_str(), true),
+                None => (self.below(host)?, host, false),
+            },
+        };
+        let site = self.sites.get(number)?;
+        if !site.canonicalizer.settings().accept_trailing_dot && has_trailing_dot(raw) {
+            return None;
+        }
+        Some(Found { number, site, host, preview })
+    }
+
+    fn exact(&self, host: &str) -> Option<usize> {
+        self.exact.get(host).map(|&number| number as usize)
+    }
+
+    fn below(&self, host: &str) -> Option<usize> {
+        if self.below.is_empty() {
+            return None;
+        }
+        parents(host).find_map(|parent| self.below.get(parent)).map(|&number| number as usize)
+    }
+
+    /// The site whose host `aka-HOST`, or `aka.REST` for `www.REST`, stands for; that host is in `buf` then.
+    fn preview(&self, host: &str, buf: &mut String) -> Option<usize> {
+        let rest = host.strip_prefix("aka")?;
+        buf.clear();
+        match rest.as_bytes().first()? {
+            b'-' => buf.push_str(&rest[1..]),
+            b'.' => {
+                buf.push_str("www");
+                buf.push_str(rest);
+            }
+            _ => return None,
+        }
+        let number = self.exact(buf).or_else(|| self.below(buf))?;
+        self.sites[number].previews.then_some(number)
+    }
+}
