@@ -4,5 +4,6 @@
 
 pub mod config;
 pub mod model;
+pub mod pages;
 pub mod routing;
 pub mod url;
