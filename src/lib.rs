@@ -6,4 +6,5 @@ pub mod config;
 pub mod model;
 pub mod pages;
 pub mod routing;
+pub mod telemetry;
 pub mod url;

@@ -1,0 +1,310 @@
+//! The registry and its handles.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::names;
+use crate::model::Outcome;
+use crate::routing::Snapshot;
+
+/// Upper bounds in seconds. A redirect takes tens of microseconds; what takes seconds is a slow client.
+const DURATION_BUCKETS: [f64; 16] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// Everything is live.
+    Ok,
+    /// Some sites have errors and keep their last good table.
+    Partial,
+    /// The routes could not be read; everything stays as it was.
+    Failed,
+}
+
+impl ReloadResult {
+    /// The word for labels, logs and `/readyz`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReloadResult::Ok => "ok",
+            ReloadResult::Partial => "partial",
+            ReloadResult::Failed => "failed",
+        }
+    }
+}
+
+/// All metrics of one gateway, in a registry of its own (so that tests can run several).
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    no_site: Arc<SiteCounters>,
+    duration: Histogram,
+    snapshot: SnapshotGauges,
+    reloads: IntCounterVec,
+    reload_last: Gauge,
+    reload_last_success: Gauge,
+    reload_duration: Gauge,
+    faulty: IntGaugeVec,
+    faulty_now: Mutex<BTreeSet<String>>,
+    diagnostics: GaugeVec,
+}
+
+#[derive(Debug)]
+struct SnapshotGauges {
+    sites: IntGauge,
+    hosts: IntGauge,
+    mappings: IntGauge,
+    rules: IntGauge,
+    mapping_bytes: IntGauge,
+}
+
+impl Metrics {
+    /// A fresh registry with every metric in it.
+    ///
+    /// # Errors
+    /// Only if a name were registered twice or malformed: a mistake in this module.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = register(
+            &registry,
+            IntCounterVec::new(
+                Opts::new(names::REQUESTS, "Answered requests, by site and kind of answer."),
+                &[names::SITE, names::OUTCOME],
+            )?,
+        )?;
+        let duration =
+            HistogramOpts::new(names::REQUEST_DURATION, "Seconds from a request's head to the end of its answer.")
+                .buckets(DURATION_BUCKETS.to_vec());
+        let build = register(
+            &registry,
+            IntGaugeVec::new(Opts::new(names::BUILD_INFO, "The running program."), &[names::VERSION])?,
+        )?;
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
+        let gauge = |name, help| register(&registry, IntGauge::new(name, help)?);
+        let snapshot = SnapshotGauges {
+            sites: gauge(names::SNAPSHOT_SITES, "Sites that are live.")?,
+            hosts: gauge(names::SNAPSHOT_HOSTS, "Hosts that are live, a wildcard counted once.")?,
+            mappings: gauge(names::SNAPSHOT_MAPPINGS, "Exact mappings that are live.")?,
+            rules: gauge(names::SNAPSHOT_RULES, "Rules that are live.")?,
+            mapping_bytes: gauge(names::SNAPSHOT_MAPPING_BYTES, "Bytes of memory of the live mapping tables.")?,
+        };
+        let reloads = Opts::new(names::RELOADS, "Reloads that changed something or failed, the first load included.");
+        let reloads = register(&registry, IntCounterVec::new(reloads, &[names::RESULT])?)?;
+        // All results are there from the start, so that a rate over them never misses the first one.
+        for result in [ReloadResult::Ok, ReloadResult::Partial, ReloadResult::Failed] {
+            reloads.get_metric_with_label_values(&[result.name()])?;
+        }
+        let seconds = |name, help| register(&registry, Gauge::new(name, help)?);
+        Ok(Metrics {
+            no_site: SiteCounters::new("", &requests),
+            duration: register(&registry, Histogram::with_opts(duration)?)?,
+            reload_last: seconds(names::RELOAD_LAST, "Unix time of the last reload.")?,
+            reload_last_success: seconds(
+                names::RELOAD_LAST_SUCCESS,
+                "Unix time of the last reload without a faulty site.",
+            )?,
+            reload_duration: seconds(names::RELOAD_DURATION, "Seconds that the last reload took.")?,
+            faulty: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(names::SITE_FAULTY, "1 for each site whose files have errors."),
+                    &[names::SITE],
+                )?,
+            )?,
+            faulty_now: Mutex::default(),
+            diagnostics: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(names::DIAGNOSTICS, "Findings in the routes, by severity."),
+                    &[names::SEVERITY],
+                )?,
+            )?,
+            registry,
+            requests,
+            snapshot,
+            reloads,
+        })
+    }
+
+    /// Fresh counters for a site.
+    pub fn site(&self, id: &str) -> Arc<SiteCounters> {
+        SiteCounters::new(id, &self.requests)
+    }
+
+    /// The counters of requests that no site is asked for.
+    pub fn no_site(&self) -> &SiteCounters {
+        &self.no_site
+    }
+
+    /// Notes how long a request took.
+    pub fn observe(&self, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Shows the size of a snapshot that went live.
+    pub fn set_snapshot(&self, snapshot: &Snapshot) {
+        let SnapshotGauges { sites, hosts, mappings, rules, mapping_bytes } = &self.snapshot;
+        sites.set(snapshot.sites().len() as i64);
+        hosts.set(snapshot.host_count() as i64);
+        mappings.set(snapshot.mapping_count() as i64);
+        rules.set(snapshot.rule_count() as i64);
+        mapping_bytes.set(snapshot.mapping_bytes() as i64);
+    }
+
+    /// Counts a reload that ended at `now` (Unix seconds).
+    pub fn reloaded(&self, result: ReloadResult, now: i64, took: Duration) {
+        if let Ok(counter) = self.reloads.get_metric_with_label_values(&[result.name()]) {
+            counter.inc();
+        }
+        self.reload_last.set(now as f64);
+        self.reload_duration.set(took.as_secs_f64());
+        if result == ReloadResult::Ok {
+            self.reload_last_success.set(now as f64);
+        }
+    }
+
+    /// Shows what is wrong with the routes now.
+    pub fn set_findings(&self, faulty: &[String], errors: usize, warnings: usize) {
+        let mut now = self.faulty_now.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted: BTreeSet<String> = faulty.iter().cloned().collect();
+        for healed in now.difference(&wanted) {
+            // An error means that it is not there, which is what is wanted.
+            let _ = self.faulty.remove_label_values(&[healed]);
+        }
+        for site in &wanted {
+            if let Ok(gauge) = self.faulty.get_metric_with_label_values(&[site]) {
+                gauge.set(1);
+            }
+        }
+        *now = wanted;
+        for (severity, count) in [("error", errors), ("warning", warnings)] {
+            if let Ok(gauge) = self.diagnostics.get_metric_with_label_values(&[severity]) {
+                gauge.set(count as f64);
+            }
+        }
+    }
+
+    /// Everything in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// If a metric can't be written, which would be a mistake in this module.
+    pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn register<M: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// The request counters of one site.
+///
+/// A counter is bound when its outcome first happens: 5,000 sites with twelve outcomes each would be 60,000 series at
+/// once, most of them zero for ever.
+#[derive(Debug)]
+pub struct SiteCounters {
+    site: Box<str>,
+    counters: [OnceLock<IntCounter>; Outcome::ALL.len()],
+    /// Where counters come from; none once the site is removed, so that a late request can't bring a series back.
+    family: Mutex<Option<IntCounterVec>>,
+}
+
+impl SiteCounters {
+    fn new(site: &str, family: &IntCounterVec) -> Arc<Self> {
+        Arc::new(SiteCounters {
+            site: site.into(),
+            counters: Default::default(),
+            family: Mutex::new(Some(family.clone())),
+        })
+    }
+
+    /// Counts a request.
+    pub fn count(&self, outcome: Outcome) {
+        match self.counters[outcome as usize].get() {
+            Some(counter) => counter.inc(),
+            None => self.count_first(outcome),
+        }
+    }
+
+    #[cold]
+    fn count_first(&self, outcome: Outcome) {
+        let family = self.family.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound =
+            family.as_ref().and_then(|family| family.get_metric_with_label_values(&[&self.site, outcome.name()]).ok());
+        if let Some(counter) = bound {
+            self.counters[outcome as usize].get_or_init(|| counter).inc();
+        }
+    }
+
+    /// Removes the site's series. Requests that are still under way count nowhere.
+    pub fn retire(&self) {
+        let family = self.family.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(family) = family else { return };
+        for outcome in Outcome::ALL {
+            if self.counters[outcome as usize].get().is_some() {
+                // An error means that it is not there, which is what is wanted.
+                let _ = family.remove_label_values(&[&self.site, outcome.name()]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.text().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_series_begins_with_the_first_request_and_ends_with_its_site() {
+        let metrics = Metrics::new().unwrap();
+        let site = metrics.site("county/jyj");
+        assert!(!text(&metrics).contains("county/jyj"));
+        site.count(Outcome::Redirect);
+        site.count(Outcome::Redirect);
+        site.count(Outcome::Gone);
+        metrics.no_site().count(Outcome::UnknownHost);
+        let shown = text(&metrics);
+        for line in [
+            r#"waypost_requests_total{outcome="redirect",site="county/jyj"} 2"#,
+            r#"waypost_requests_total{outcome="gone",site="county/jyj"} 1"#,
+            r#"waypost_requests_total{outcome="unknown_host",site=""} 1"#,
+            concat!(r#"waypost_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+            r#"waypost_reloads_total{result="failed"} 0"#,
+        ] {
+            assert!(shown.contains(line), "{line} in\n{shown}");
+        }
+        site.retire();
+        site.count(Outcome::Redirect);
+        site.count(Outcome::NotFound);
+        assert!(!text(&metrics).contains("county/jyj"));
+    }
+
+    #[test]
+    fn a_healed_site_is_not_shown_as_faulty() {
+        let metrics = Metrics::new().unwrap();
+        metrics.set_findings(&["a".to_owned(), "b".to_owned()], 3, 1);
+        assert!(text(&metrics).contains(r#"waypost_site_faulty{site="a"} 1"#));
+        assert!(text(&metrics).contains(r#"waypost_diagnostics{severity="error"} 3"#));
+        metrics.set_findings(&["b".to_owned()], 1, 0);
+        assert!(!text(&metrics).contains(r#"site="a""#));
+        assert!(text(&metrics).contains(r#"waypost_site_faulty{site="b"} 1"#));
+    }
+}

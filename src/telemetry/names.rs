@@ -1,0 +1,58 @@
+//! Every name of a metric and of a label, in one place: dashboards and alerts are written against these.
+
+/// Counter of answered requests, by [`SITE`] and [`OUTCOME`].
+pub const REQUESTS: &str = "waypost_requests_total";
+
+/// Histogram of the seconds from a request's head to the end of its answer.
+pub const REQUEST_DURATION: &str = "waypost_request_duration_seconds";
+
+/// Always 1; carries [`VERSION`].
+pub const BUILD_INFO: &str = "waypost_build_info";
+
+/// Gauge: sites in the live snapshot.
+pub const SNAPSHOT_SITES: &str = "waypost_snapshot_sites";
+
+/// Gauge: hosts (and wildcards) in the live snapshot.
+pub const SNAPSHOT_HOSTS: &str = "waypost_snapshot_hosts";
+
+/// Gauge: exact mappings in the live snapshot.
+pub const SNAPSHOT_MAPPINGS: &str = "waypost_snapshot_mappings";
+
+/// Gauge: rules in the live snapshot.
+pub const SNAPSHOT_RULES: &str = "waypost_snapshot_rules";
+
+/// Gauge: bytes of memory that the mapping tables of the live snapshot take.
+pub const SNAPSHOT_MAPPING_BYTES: &str = "waypost_snapshot_mapping_bytes";
+
+/// Counter of reloads that changed something or failed, the first load included, by [`RESULT`].
+pub const RELOADS: &str = "waypost_reloads_total";
+
+/// Gauge: Unix time of the last reload, whatever came of it.
+pub const RELOAD_LAST: &str = "waypost_reload_last_timestamp_seconds";
+
+/// Gauge: Unix time of the last reload that could read the routes and found no site faulty.
+pub const RELOAD_LAST_SUCCESS: &str = "waypost_reload_last_success_timestamp_seconds";
+
+/// Gauge: seconds that the last reload took.
+pub const RELOAD_DURATION: &str = "waypost_reload_duration_seconds";
+
+/// Gauge: 1 for each [`SITE`] whose files have errors; absent when they have none.
+pub const SITE_FAULTY: &str = "waypost_site_faulty";
+
+/// Gauge: findings in the routes now, by [`SEVERITY`].
+pub const DIAGNOSTICS: &str = "waypost_diagnostics";
+
+/// Label: id of a site; empty for requests to a host that no site has.
+pub const SITE: &str = "site";
+
+/// Label: kind of answer, one of [`crate::model::Outcome`].
+pub const OUTCOME: &str = "outcome";
+
+/// Label: version of the program.
+pub const VERSION: &str = "version";
+
+/// Label: `ok`, `partial` (some sites keep their last good table) or `failed` (all do).
+pub const RESULT: &str = "result";
+
+/// Label: `error` or `warning`.
+pub const SEVERITY: &str = "severity";
