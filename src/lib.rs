@@ -2,6 +2,7 @@
 //! URL to its new home.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod config;
 pub mod model;
 pub mod pages;

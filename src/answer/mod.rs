@@ -1,0 +1,187 @@
+//! Verdict → answer: status, headers and body, the same for every lane.
+//!
+//! [`answer`] turns a decision into an [`Answer`] without any type of Pingora; [`session`] writes it to a Pingora
+//! session. (The fast lane of the next issue will write the same [`Answer`] straight into a connection's buffer.)
+//!
+//! Owns: which headers an answer has and which page it shows. Never does: deciding, counting, network.
+//!
+//! Invariants: every answer has a `Content-Length`, also an empty one, or it would be delimited by the close of the
+//! connection; what a client sent comes back only escaped; a refused target is never sent.
+//!
+//! Called by: `door`.
+
+pub mod session;
+pub mod sitemap;
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+
+use crate::model::{Gone, Verdict};
+use crate::pages::{self, Facts, Lang, Page};
+use crate::routing::{Decision, Request, SiteTable};
+
+/// An answer, ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// Where the client is sent.
+    pub location: Option<&'a str>,
+    /// `Cache-Control`.
+    pub cache_control: &'a str,
+    /// What the body is; none without a body.
+    pub content: Option<Content<'a>>,
+    /// The body, also for HEAD, where it is measured and not sent.
+    pub body: Bytes,
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// One of our pages, in this language.
+    Page(Lang),
+    /// Anything else, by its `Content-Type`.
+    Type(&'a str),
+}
+
+impl Answer<'_> {
+    /// Tells each header of the answer but `Content-Length`, `Date` and `Connection`, which belong to the lane.
+    pub fn headers(&self, mut tell: impl FnMut(HeaderName, &str)) {
+        if let Some(location) = self.location {
+            tell(header::LOCATION, location);
+        }
+        if !self.cache_control.is_empty() {
+            tell(header::CACHE_CONTROL, self.cache_control);
+        }
+        match self.content {
+            None => {}
+            Some(Content::Type(content_type)) => {
+                tell(header::CONTENT_TYPE, content_type);
+                tell(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+            }
+            Some(Content::Page(lang)) => {
+                tell(header::CONTENT_TYPE, "text/html; charset=utf-8");
+                tell(header::CONTENT_LANGUAGE, lang.tag());
+                tell(header::VARY, "Accept-Language");
+                tell(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+                tell(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+                tell(header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+            }
+        }
+    }
+}
+
+/// A page has one inline style and an empty `data:` icon, and nothing else that could be loaded or sent.
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+/// Answers that tell nothing about a page: the next request may find a site that knows better.
+const NO_STORE: &str = "no-store";
+
+/// Longest URL, in bytes, that is shown on a page or handed to the report-an-error page. Browsers and servers on the
+/// way take about 2,000; a longer one helps nobody to find a page.
+const MAX_URL: usize = 2_000;
+
+/// Makes the answer to a request. `cache_control` is the gateway's, for sites that have none of their own.
+///
+/// A sitemap is built here and now, which takes milliseconds for large tables: see [`sitemap::is_large`].
+pub fn answer<'a>(
+    decision: &Decision<'a>,
+    request: &Request<'_>,
+    accept_language: Option<&str>,
+    cache_control: &'a str,
+) -> Answer<'a> {
+    let site = decision.site.map(|(_, site)| &**site);
+    let cache_control = site.and_then(|site| site.cache_control.as_deref()).unwrap_or(cache_control);
+    let status = decision.verdict.status();
+    let other = |content_type, body: Bytes| Answer {
+        status,
+        location: None,
+        cache_control,
+        content: Some(Content::Type(content_type)),
+        body,
+    };
+    let page = |page, cache_control, links| {
+        let lang = Lang::negotiate(accept_language);
+        page_answer(status, page, lang, cache_control, site, request, links)
+    };
+    let none = Gone::default();
+    match decision.verdict {
+        Verdict::Redirect { location, .. } => {
+            Answer { status, location: Some(location), cache_control, content: None, body: Bytes::new() }
+        }
+        Verdict::Notice { location } => page(Page::Notice { location }, cache_control, none),
+        Verdict::Gone(links) => page(Page::Gone, cache_control, links),
+        Verdict::NotFound(links) => page(Page::NotFound, cache_control, links),
+        Verdict::Text { body, content_type } => other(content_type, Bytes::copy_from_slice(body.as_bytes())),
+        Verdict::Robots => other("text/plain; charset=utf-8", pages::robots(decision.host, request.secure).into()),
+        Verdict::Sitemap(part) => {
+            let file = site.and_then(|site| sitemap::render(site, decision.host, request.secure, part));
+            match file {
+                Some(file) => other("application/xml; charset=utf-8", file.into()),
+                None => Answer { status: 404, ..page(Page::NotFound, cache_control, none) },
+            }
+        }
+        Verdict::Serve { .. } => page(Page::NotServed, NO_STORE, none),
+        Verdict::Refused { .. } => page(Page::Refused, NO_STORE, none),
+        Verdict::Health => {
+            Answer { cache_control: NO_STORE, ..other("text/plain; charset=utf-8", Bytes::from_static(b"ok\n")) }
+        }
+        Verdict::UnknownHost => page(Page::UnknownHost, NO_STORE, none),
+        Verdict::BadRequest(reason) => page(Page::BadRequest { reason }, NO_STORE, none),
+    }
+}
+
+fn page_answer<'a>(
+    status: u16,
+    page: Page<'_>,
+    lang: Lang,
+    cache_control: &'a str,
+    site: Option<&SiteTable>,
+    request: &Request<'_>,
+    links: Gone<'_>,
+) -> Answer<'a> {
+    let url = asked_url(request);
+    let code = site.and_then(|site| site.code.as_deref());
+    let report = site.zip(code).map(|(site, code)| pages::report_link(&site.report, code, &url));
+    let facts = Facts {
+        site_name: site.map(|site| site.name.as_str()),
+        home: site.and_then(|site| site.home.as_ref()).map(|home| home.as_str()),
+        url: &url,
+        suggest: links.suggest,
+        archive: links.archive,
+        report: report.as_deref(),
+        code,
+    };
+    let body = pages::render(page, &facts, lang).into();
+    Answer { status, location: None, cache_control, content: Some(Content::Page(lang)), body }
+}
+
+/// The URL that was asked for, in printable ASCII whatever was sent; empty without a host.
+fn asked_url(request: &Request<'_>) -> String {
+    let Some(host) = request.host.filter(|host| !host.is_empty()) else { return String::new() };
+    let scheme = if request.secure { "https://" } else { "http://" };
+    let mut url = String::with_capacity(scheme.len() + host.len() + request.target.len());
+    url.push_str(scheme);
+    for &byte in host.iter().chain(request.target) {
+        if url.len() >= MAX_URL {
+            break;
+        }
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'\'' => push_escape(&mut url, byte),
+            0x21..=0x7E => url.push(char::from(byte)),
+            _ => push_escape(&mut url, byte),
+        }
+    }
+    url
+}
+
+fn push_escape(url: &mut String, byte: u8) {
+    // Writing to a String can't fail.
+    let _ = write!(url, "%{byte:02X}");
+}
+
+#[cfg(test)]
+mod tests;
