@@ -4,7 +4,9 @@
 
 pub mod answer;
 pub mod config;
+pub mod door;
 pub mod model;
+pub mod monitor;
 pub mod pages;
 pub mod routing;
 pub mod telemetry;
