@@ -1,0 +1,173 @@
+//! The admin address: for probes, Prometheus and the people who run the gateway. Keep it private.
+//!
+//! | Path | Answer |
+//! |---|---|
+//! | `/healthz` | 200 `ok` as long as the process answers |
+//! | `/readyz` | 200 once the first snapshot is live, else 503; with sites, faulty sites and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
+//! | `/metrics` | every metric in the text format of Prometheus |
+//! | anything else | 404 with this list |
+//!
+//! Owns: these answers. Never does: changing anything (an API that does comes later, with a login).
+//!
+//! [`respond`] makes the answers without any type of Pingora; [`Admin`] is the thin service around it.
+
+use std::{fmt::Write, sync::Arc};
+
+use async_trait::async_trait;
+use http::{Method, Response, StatusCode, header};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+
+use crate::monitor::{Monitor, Status};
+use crate::telemetry::Metrics;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What Prometheus calls its text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const ENDPOINTS: &str = "Not found. This is the admin address of a Waypost gateway:\n\
+    /healthz      whether the process answers\n\
+    /readyz       whether the routes are live, and what is wrong with them (?json for programs)\n\
+    /metrics      for Prometheus\n";
+
+/// The service on the admin address.
+pub struct Admin {
+    monitor: Arc<Monitor>,
+    metrics: Arc<Metrics>,
+}
+
+/// An answer of the admin address.
+#[derive(Debug)]
+pub struct AdminAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Admin {
+    /// The service that shows `monitor` and `metrics`.
+    pub fn new(monitor: Arc<Monitor>, metrics: Arc<Metrics>) -> Self {
+        Admin { monitor, metrics }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let head = session.req_header();
+        let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let answer = match head.method {
+            Method::GET | Method::HEAD => {
+                respond(head.uri.path(), head.uri.query(), accept, &self.monitor, &self.metrics)
+            }
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n"),
+        };
+        // Bodies are not read, so a request that brings one ends the connection.
+        if !session.is_body_empty() {
+            session.set_keepalive(None);
+        }
+        let response = Response::builder()
+            .status(answer.status)
+            .header(header::CONTENT_TYPE, answer.content_type)
+            .header(header::CONTENT_LENGTH, answer.body.len())
+            .header(header::CACHE_CONTROL, "no-store")
+            .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        response.body(answer.body).unwrap_or_else(|_| Response::new(Vec::new()))
+    }
+}
+
+/// The answer to a request.
+pub fn respond(path: &str, query: Option<&str>, accept: &str, monitor: &Monitor, metrics: &Metrics) -> AdminAnswer {
+    match path {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => {
+            let status = monitor.status();
+            let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let wants_json =
+                query.is_some_and(|query| query.split('&').any(|part| part == "json" || part.starts_with("json=")));
+            if wants_json || accept.contains(JSON) { json(code, &status) } else { text(code, &readable(&status)) }
+        }
+        "/metrics" => match metrics.text() {
+            Ok(body) => AdminAnswer { status: StatusCode::OK, content_type: METRICS, body },
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, ENDPOINTS),
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> AdminAnswer {
+    AdminAnswer { status, content_type: TEXT, body: body.as_bytes().to_vec() }
+}
+
+fn json(status: StatusCode, body: &Status) -> AdminAnswer {
+    match serde_json::to_vec_pretty(body) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            AdminAnswer { status, content_type: JSON, body }
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn readable(status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let word = match status {
+        Status { stopping: true, .. } => "stopping",
+        Status { ready: true, .. } => "ready",
+        _ => "not ready: the routes are not loaded yet",
+    };
+    let _ = writeln!(out, "{word}");
+    let _ = writeln!(out, "{} sites, {} hosts, {} mappings", status.sites, status.hosts, status.mappings);
+    if let Some(last) = &status.last_reload {
+        let _ = write!(out, "last reload: {} at {:.0}, {:.0} ms", last.result, last.at, last.seconds * 1000.0);
+        let _ = writeln!(out, "{}", last.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default());
+    }
+    if status.errors + status.warnings > 0 {
+        let _ = writeln!(out, "{} errors, {} warnings", status.errors, status.warnings);
+    }
+    for faulty in &status.faulty {
+        let _ = writeln!(out, "\nfaulty: {} (served from its last good state)", faulty.site);
+        for diagnostic in &faulty.diagnostics {
+            let _ = write!(out, "{diagnostic}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::{LoadReport, Snapshot};
+    use crate::telemetry::ReloadResult;
+
+    #[test]
+    fn every_endpoint_of_the_list_answers() {
+        let (monitor, metrics) = (Monitor::default(), Metrics::new().unwrap());
+        let get = |path, query, accept| {
+            let answer = respond(path, query, accept, &monitor, &metrics);
+            (answer.status.as_u16(), answer.content_type, String::from_utf8(answer.body).unwrap())
+        };
+        assert_eq!(get("/healthz", None, "*/*"), (200, TEXT, "ok\n".to_owned()));
+        assert_eq!(get("/readyz", None, "*/*").0, 503);
+        assert_eq!(get("/readyz", Some("json"), "*/*").0, 503);
+        let report = LoadReport { faulty: vec!["a/b".to_owned()], ..LoadReport::default() };
+        monitor.loaded(&Snapshot::default(), &report, ReloadResult::Partial);
+        let (status, _, body) = get("/readyz", None, "*/*");
+        assert!(status == 200 && body.starts_with("ready\n") && body.contains("faulty: a/b"), "{body}");
+        for (query, accept) in [(Some("json"), "*/*"), (None, "application/json")] {
+            let (status, content_type, body) = get("/readyz", query, accept);
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, content_type, &body["faulty"][0]["site"]), (200, JSON, &"a/b".into()));
+            assert_eq!(body["last-reload"]["result"], "partial");
+        }
+        assert_eq!(get("/metrics", None, "").1, METRICS);
+        let (status, _, list) = get("/", None, "");
+        assert!(status == 404 && ["/healthz", "/readyz", "/metrics"].iter().all(|path| list.contains(path)));
+    }
+}

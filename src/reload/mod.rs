@@ -1,0 +1,277 @@
+//! Changes of the routes go live: watch → read → swap → report.
+//!
+//! Owns: the [`Loader`], the state that traffic sees ([`Live`]), the watching of the folder. Never does: deciding which
+//! site a fault keeps back (the loader does), or anything per request.
+//!
+//! Invariants: reloads happen one after the other; [`Live`] is swapped as a whole, so no request sees half of a reload
+//! and none waits for one; what can't be read changes nothing and is reported, on the log once and on `/readyz` and in
+//! the metrics as long as it lasts; where nothing changed, nothing is logged or swapped.
+//!
+//! Called by: `server`, which runs [`Reloader::run`] beside the traffic, and tests ([`Reloader::reload_now`]).
+
+mod log;
+mod watch;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::{
+    signal::unix::{Signal as UnixSignal, SignalKind, signal},
+    sync::{mpsc, watch as channel},
+    time::{sleep, timeout},
+};
+
+use crate::config::{Diagnostic, Gateway};
+use crate::door::{Live, LiveCell};
+use crate::monitor::Monitor;
+use crate::routing::{LoadReport, Loader};
+use crate::telemetry::{Metrics, ReloadResult};
+
+use watch::{Signal, Watch};
+
+/// How often the folder is read where watching it doesn't work.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How often it is read where watching works, as far as anyone can tell: on network file systems changes that another
+/// machine makes are not told. A reading that finds nothing looks at the files' dates only.
+const BACKSTOP: Duration = Duration::from_secs(60);
+
+/// A folder that never comes to rest is read after this many times the quiet that is waited for.
+const MAX_DEBOUNCE: u32 = 10;
+
+/// Keeps what traffic sees up to date with a folder.
+pub struct Reloader {
+    root: PathBuf,
+    watch: bool,
+    debounce: Duration,
+    state: Mutex<State>,
+    live: Arc<LiveCell>,
+    metrics: Arc<Metrics>,
+    monitor: Arc<Monitor>,
+}
+
+/// What one reload leaves for the next.
+struct State {
+    loader: Loader,
+    diagnostics: Vec<Diagnostic>,
+    /// Why the last reload failed, if it did.
+    failure: Option<String>,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Something may have changed: silence if it hasn't.
+    Watch,
+    /// An operator asked, and gets an answer.
+    Asked,
+}
+
+impl Reloader {
+    /// Loads the routes for the first time. `progress` hears how many of how many sites have been built.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn open(
+        gateway: &Gateway,
+        metrics: Arc<Metrics>,
+        monitor: Arc<Monitor>,
+        progress: impl FnMut(usize, usize),
+    ) -> io::Result<(Self, LoadReport)> {
+        let mut loader = Loader::new(gateway);
+        let (snapshot, report) = loader.load(Timestamp::now().as_second(), progress)?;
+        let live = Live::default().next(snapshot, &metrics);
+        log::diagnostics(&report.diagnostics, &[]);
+        let reloader = Reloader {
+            root: gateway.routes.clone(),
+            watch: gateway.watch,
+            debounce: Duration::from_millis(gateway.debounce),
+            state: Mutex::new(State { loader, diagnostics: report.diagnostics.clone(), failure: None }),
+            live: Arc::new(LiveCell::from_pointee(live)),
+            metrics,
+            monitor,
+        };
+        reloader.publish(&report);
+        Ok((reloader, report))
+    }
+
+    /// Where the present state is.
+    pub fn live(&self) -> &Arc<LiveCell> {
+        &self.live
+    }
+
+    /// Reads what changed, and returns when it is live. Blocks; for tests and for threads that may.
+    ///
+    /// # Errors
+    /// If the folder can't be read; then everything stays as it was.
+    pub fn reload_now(&self) -> io::Result<LoadReport> {
+        self.reload(Cause::Asked)
+    }
+
+    fn reload(&self, cause: Cause) -> io::Result<LoadReport> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let (snapshot, report) = match state.loader.load(Timestamp::now().as_second(), |_, _| {}) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.fail(&mut state, error.to_string(), start.elapsed());
+                return Err(error);
+            }
+        };
+        let recovered = state.failure.take().is_some();
+        let same = report.rebuilt.is_empty() && report.removed.is_empty() && report.diagnostics == state.diagnostics;
+        if same && !recovered {
+            if cause == Cause::Asked {
+                log::nothing_changed();
+            }
+            return Ok(report);
+        }
+        let before = self.live.load_full();
+        let next = Arc::new(before.next(snapshot, &self.metrics));
+        self.live.store(next.clone());
+        before.retire_for(&next);
+        log::reloaded(&report);
+        log::diagnostics(&report.diagnostics, &state.diagnostics);
+        state.diagnostics.clone_from(&report.diagnostics);
+        self.publish(&report);
+        Ok(report)
+    }
+
+    /// Shows what is live to whoever asks.
+    fn publish(&self, report: &LoadReport) {
+        let snapshot = &self.live.load().snapshot;
+        let result = if report.faulty.is_empty() { ReloadResult::Ok } else { ReloadResult::Partial };
+        let errors = report.errors();
+        self.metrics.set_snapshot(snapshot);
+        self.metrics.set_findings(&report.faulty, errors, report.diagnostics.len() - errors);
+        self.metrics.reloaded(result, Timestamp::now().as_second(), report.elapsed);
+        self.monitor.loaded(snapshot, report, result);
+    }
+
+    fn fail(&self, state: &mut State, error: String, took: Duration) {
+        self.metrics.reloaded(ReloadResult::Failed, Timestamp::now().as_second(), took);
+        self.monitor.failed(&error, took.as_secs_f64());
+        if state.failure.as_ref() != Some(&error) {
+            log::failed(&error);
+        }
+        state.failure = Some(error);
+    }
+
+    /// Reloads when the folder changes and on SIGHUP, until `shutdown` says true.
+    pub async fn run(self: Arc<Self>, mut shutdown: channel::Receiver<bool>) {
+        let (to, mut signals) = mpsc::channel(16);
+        let mut hangup =
+            signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
+        let mut watcher = Watching { watch: None, broken: None };
+        let mut cause = Cause::Watch;
+        loop {
+            let (reloader, to) = (self.clone(), to.clone());
+            let round = tokio::task::spawn_blocking(move || {
+                // Watching comes first: what changes from then on is told, what changed before is read.
+                if reloader.watch {
+                    watcher.refresh(&reloader.root, &to);
+                }
+                if reloader.watch || cause == Cause::Asked {
+                    // Reported where it happened.
+                    let _ = reloader.reload(cause);
+                }
+                watcher
+            });
+            watcher = match round.await {
+                Ok(watcher) => watcher,
+                Err(error) => {
+                    ::log::error!("reload: given up, the reader of the routes failed: {error}");
+                    return;
+                }
+            };
+            let told = tokio::select! {
+                _ = shutdown.wait_for(|&stop| stop) => return,
+                () = hung_up(&mut hangup) => {
+                    cause = Cause::Asked;
+                    continue;
+                }
+                told = signals.recv() => told,
+                () = sleep(watcher.pause()), if self.watch => None,
+            };
+            cause = Cause::Watch;
+            if let Some(signal) = told {
+                watcher.note(signal);
+                self.settle(&mut signals, &mut watcher).await;
+            }
+        }
+    }
+
+    /// Waits until nothing has changed for a while, but not for ever.
+    async fn settle(&self, signals: &mut mpsc::Receiver<Signal>, watcher: &mut Watching) {
+        let end = Instant::now() + self.debounce * MAX_DEBOUNCE;
+        while let Ok(Some(signal)) = timeout(self.debounce, signals.recv()).await {
+            watcher.note(signal);
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+}
+
+async fn hung_up(hangup: &mut Option<UnixSignal>) {
+    if let Some(hangup) = hangup
+        && hangup.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// The watch, and what is wrong with it.
+struct Watching {
+    watch: Option<Watch>,
+    broken: Option<String>,
+}
+
+impl Watching {
+    /// Watches the folders that are there now.
+    fn refresh(&mut self, root: &std::path::Path, to: &mpsc::Sender<Signal>) {
+        let broken = self.broken.take();
+        let outcome = match &self.watch {
+            Some(watch) if broken.is_none() => match watch.is_current(root) {
+                Ok(true) => return,
+                Ok(false) => Watch::start(root, to.clone()),
+                // The old watch may see it come back.
+                Err(error) => Err(format!("{}: {error}", root.display())),
+            },
+            _ => Watch::start(root, to.clone()),
+        };
+        match outcome {
+            Ok(watch) => {
+                // The old one ends only now, so that nothing is missed in between.
+                self.watch = Some(watch);
+                if broken.is_some() {
+                    ::log::info!("reload: watching {} again", root.display());
+                }
+            }
+            Err(error) => {
+                if broken.is_none() {
+                    let seconds = POLL.as_secs();
+                    ::log::warn!("reload: can't watch the routes, so they are looked at every {seconds} s: {error}");
+                }
+                self.broken = Some(error);
+            }
+        }
+    }
+
+    fn note(&mut self, signal: Signal) {
+        if let Signal::Broken(error) = signal {
+            ::log::warn!("reload: watching the routes failed: {error}");
+            self.broken = Some(error);
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.broken.is_some() { POLL } else { BACKSTOP }
+    }
+}

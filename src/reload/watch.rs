@@ -1,0 +1,231 @@
+//! Noticing that the routes changed.
+//!
+//! What must be noticed: files written, replaced by a rename, added and removed, in any folder below the root; the root
+//! itself moved away and another put in its place; and links on the way that are pointed elsewhere, since Kubernetes and
+//! deployment tools switch a whole folder by renaming one link. So every folder below the root is watched, and for each
+//! link (the root may be one, or lie behind one) the folder that the link is in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// Folders within folders that are watched; deeper ones are not read either.
+const MAX_DEPTH: usize = 16;
+
+/// What the watcher says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Something changed that may concern the routes.
+    Changed,
+    /// Watching doesn't work any more.
+    Broken(String),
+}
+
+/// The places where a change may concern the routes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Places {
+    /// Folders to watch, each with its device and inode: another folder in the same place must be watched anew.
+    folders: BTreeMap<PathBuf, (u64, u64)>,
+    /// Those of them in which every change counts.
+    trees: BTreeSet<PathBuf>,
+    /// Single entries of the others that count: links, what they point to, and the root.
+    entries: BTreeSet<PathBuf>,
+}
+
+/// A running watch. Dropping it ends it.
+pub(super) struct Watch {
+    places: Arc<Places>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    /// Watches the folder `root` as it is now.
+    ///
+    /// # Errors
+    /// If the folder can't be read, or the system can't watch (so many folders).
+    pub fn start(root: &Path, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
+        let places = Arc::new(Places::find(root).map_err(|error| format!("{}: {error}", root.display()))?);
+        let concerned = places.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let signal = match event {
+                Ok(event) if concerned.concern(&event) => Signal::Changed,
+                Ok(_) => return,
+                Err(error) => Signal::Broken(error.to_string()),
+            };
+            // A full queue is enough to say that something changed.
+            let _ = signals.try_send(signal);
+        })
+        .map_err(|error| error.to_string())?;
+        for folder in places.folders.keys() {
+            match watcher.watch(folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                // Gone since it was found: the folder around it says so, and then all is done again.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(Watch { places, _watcher: watcher })
+    }
+
+    /// Whether the same folders would be watched if it started now.
+    ///
+    /// # Errors
+    /// If the folder can't be read now; what is watched may still tell when it can.
+    pub fn is_current(&self, root: &Path) -> io::Result<bool> {
+        Ok(Places::find(root)? == *self.places)
+    }
+}
+
+impl Places {
+    fn find(root: &Path) -> io::Result<Self> {
+        let root = std::path::absolute(root)?;
+        let mut places = Places::default();
+        places.follow(&root);
+        let mut folders = vec![(root.clone(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if depth == 0 => return Err(error),
+                Err(_) => continue,
+            };
+            places.folder(&folder);
+            places.trees.insert(folder.clone());
+            for entry in entries.flatten() {
+                // Hidden names are not read; that one of them comes or goes is noticed all the same.
+                if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    continue;
+                }
+                let Ok(kind) = entry.file_type() else { continue };
+                let path = entry.path();
+                if kind.is_symlink() {
+                    places.follow(&path);
+                }
+                if depth < MAX_DEPTH && (kind.is_dir() || (kind.is_symlink() && path.is_dir())) {
+                    folders.push((path, depth + 1));
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// Adds a path, and every link on the way to what it is in the end.
+    fn follow(&mut self, path: &Path) {
+        if !self.entries.insert(path.to_owned()) {
+            return;
+        }
+        if let Some(parent) = path.parent() {
+            self.folder(parent);
+        }
+        for part in path.ancestors() {
+            let (Some(parent), Ok(target)) = (part.parent(), fs::read_link(part)) else { continue };
+            if self.entries.insert(part.to_owned()) {
+                self.folder(parent);
+            }
+            self.follow(&parent.join(target));
+        }
+    }
+
+    fn folder(&mut self, path: &Path) {
+        if let Ok(metadata) = fs::metadata(path) {
+            self.folders.insert(path.to_owned(), (metadata.dev(), metadata.ino()));
+        }
+    }
+
+    fn concern(&self, event: &Event) -> bool {
+        match event.kind {
+            // Reading the routes would cause the next reading of the routes.
+            EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return false,
+            _ => {}
+        }
+        // Without a path: the system lost events.
+        event.need_rescan() || event.paths.iter().any(|path| self.concerns(path))
+    }
+
+    fn concerns(&self, path: &Path) -> bool {
+        self.entries.contains(path)
+            || self.trees.contains(path)
+            || path.parent().is_some_and(|parent| self.trees.contains(parent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::fs::symlink, time::Duration};
+
+    /// Does something to a folder and says whether the watch noticed.
+    async fn notices(root: &Path, change: impl FnOnce()) -> bool {
+        let (to, mut signals) = mpsc::channel(1);
+        let watch = Watch::start(root, to).unwrap();
+        assert!(watch.is_current(root).unwrap());
+        // Events of what was done before may still be on their way.
+        while tokio::time::timeout(Duration::from_millis(50), signals.recv()).await.is_ok() {}
+        change();
+        tokio::time::timeout(Duration::from_millis(500), signals.recv()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn changes_are_noticed_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let root = at("routes");
+        fs::create_dir_all(root.join("county")).unwrap();
+        fs::write(root.join("county/a.toml"), "a").unwrap();
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/b.toml"), "b").unwrap();
+        symlink("../elsewhere/b.toml", root.join("b.toml")).unwrap();
+
+        assert!(notices(&root, || fs::write(root.join("county/a.toml"), "aa").unwrap()).await);
+        assert!(notices(&root, || fs::write(root.join("county/c.toml"), "c").unwrap()).await);
+        assert!(notices(&root, || fs::rename(root.join("county/c.toml"), root.join("county/a.toml")).unwrap()).await);
+        assert!(notices(&root, || fs::create_dir(root.join("new")).unwrap()).await);
+        assert!(notices(&root, || fs::remove_file(root.join("county/a.toml")).unwrap()).await);
+        assert!(notices(&root, || fs::write(at("elsewhere/b.toml"), "bb").unwrap()).await);
+        assert!(notices(&root, || fs::rename(&root, at("old")).unwrap()).await);
+        fs::rename(at("old"), &root).unwrap();
+
+        assert!(!notices(&root, || drop(fs::read(root.join("b.toml")).unwrap())).await);
+        assert!(!notices(&root, || fs::write(at("log.txt"), "x").unwrap()).await);
+        assert!(!notices(&root, || fs::write(at("elsewhere/x.toml"), "x").unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn links_that_are_switched_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for release in ["1", "2"] {
+            fs::create_dir_all(at("releases").join(release).join("routes")).unwrap();
+            fs::write(at("releases").join(release).join("routes/a.toml"), release).unwrap();
+        }
+        symlink("releases/1", at("current")).unwrap();
+        let root = at("current/routes");
+        let switch = || {
+            symlink("releases/2", at("next")).unwrap();
+            fs::rename(at("next"), at("current")).unwrap();
+        };
+        assert!(notices(&root, switch).await);
+        // And what is behind the link now.
+        assert!(notices(&root, || fs::write(at("releases/2/routes/a.toml"), "x").unwrap()).await);
+
+        // As Kubernetes mounts a ConfigMap.
+        let mount = at("mount");
+        fs::create_dir_all(mount.join("..1")).unwrap();
+        fs::create_dir_all(mount.join("..2")).unwrap();
+        symlink("..1", mount.join("..data")).unwrap();
+        symlink("..data/a.toml", mount.join("a.toml")).unwrap();
+        let (to, mut signals) = mpsc::channel(16);
+        let watch = Watch::start(&mount, to).unwrap();
+        symlink("..2", mount.join("..data_tmp")).unwrap();
+        fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+        assert_eq!(signals.recv().await, Some(Signal::Changed));
+        assert!(!watch.is_current(&mount).unwrap());
+    }
+}
