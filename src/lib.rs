@@ -1,9 +1,15 @@
 //! Waypost keeps a government's retired web addresses alive: a gateway that fronts the old domains and sends each old
 //! URL to its new home.
+//!
+//! The way of a request: [`door`] (connections) → [`routing`] (the decision, a pure function over a snapshot built from
+//! the files that [`config`] reads) → [`answer`] (what goes over the wire, with the [`pages`] that citizens see).
+//! [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
+//! [`cli`] is the program.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod answer;
+pub mod cli;
 pub mod config;
 pub mod door;
 pub mod model;
@@ -11,5 +17,6 @@ pub mod monitor;
 pub mod pages;
 pub mod reload;
 pub mod routing;
+pub mod server;
 pub mod telemetry;
 pub mod url;

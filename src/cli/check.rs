@@ -1,0 +1,118 @@
+//! `waypost check` and `waypost test`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use serde_json::json;
+
+use super::report::{count, print_and};
+use super::{NodeArgs, load};
+use crate::config::{Diagnostic, Severity, Site};
+
+/// Prints everything that is wrong.
+pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let (mut gateway, mut findings) = load::gateway(node)?;
+    let only = path.and_then(|path| select(path, &mut gateway.routes));
+    let routes = load::routes(&gateway, load::now())?;
+    // What the routes want of platforms and targets that gateway.toml failed to name is no fault of theirs.
+    let follows = |finding: &Diagnostic| {
+        gateway.lost_targets && matches!(finding.code, "target-not-allowed" | "unknown-platform")
+    };
+    findings.extend(routes.report.diagnostics.iter().filter(|finding| !follows(finding)).cloned());
+    if let Some(only) = &only {
+        findings.retain(|finding| concerns(finding, only));
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let warnings = findings.len() - errors;
+    let snapshot = &routes.snapshot;
+    let text = if json {
+        let report = json!({
+            "diagnostics": findings,
+            "errors": errors,
+            "warnings": warnings,
+            "sites": snapshot.sites().len(),
+            "hosts": snapshot.host_count(),
+            "mappings": snapshot.mapping_count(),
+            "rules": snapshot.rule_count(),
+        });
+        format!("{}\n", serde_json::to_string_pretty(&report)?)
+    } else {
+        let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        let checked = format!(
+            "{}, {}, {}, {}",
+            count(snapshot.sites().len(), "site"),
+            count(snapshot.host_count(), "host"),
+            count(snapshot.mapping_count(), "mapping"),
+            count(snapshot.rule_count(), "rule")
+        );
+        text.push_str(&match findings.len() {
+            0 => format!("{checked}: nothing to complain about\n"),
+            _ => format!("{checked}: {}, {}\n", count(errors, "error"), count(warnings, "warning")),
+        });
+        text
+    };
+    print_and(&text, exit_code(findings.is_empty()))
+}
+
+/// Runs the `[[test]]`s alone.
+pub(super) fn run_tests(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let (mut gateway, _) = load::gateway(node)?;
+    let only = path.and_then(|path| select(path, &mut gateway.routes));
+    let routes = load::routes(&gateway, load::now())?;
+    let wanted = |id: &str| only.as_ref().is_none_or(|only| *only == id);
+    let sites = routes.loader.checked_sites().filter(|site| wanted(&site.id));
+    let (tested, untested): (Vec<&Site>, Vec<&Site>) = sites.partition(|site| routes.loader.is_tested(&site.id));
+    let tests: usize = tested.iter().map(|site| site.tests.len()).sum();
+    let not_run: usize = untested.iter().map(|site| site.tests.len()).sum();
+    let failed: Vec<&Diagnostic> = routes
+        .report
+        .diagnostics
+        .iter()
+        .filter(|finding| matches!(finding.code, "test-failed" | "bad-test"))
+        .filter(|finding| only.as_ref().is_none_or(|only| concerns(finding, only)))
+        .collect();
+    // Nor were those that stand where nobody could read them; `check` says what is wrong.
+    let syntax =
+        |finding: &Diagnostic| finding.code == "syntax" && only.as_ref().is_none_or(|only| concerns(finding, only));
+    let unread = not_run > 0 || routes.report.diagnostics.iter().any(syntax);
+    let passed = tests.saturating_sub(failed.iter().filter(|finding| finding.code == "test-failed").count());
+    let text = if json {
+        let report = json!({ "passed": passed, "failed": failed.len(), "not_run": not_run, "failures": failed });
+        format!("{}\n", serde_json::to_string_pretty(&report)?)
+    } else {
+        let mut text: String = failed.iter().map(|finding| format!("{finding}\n")).collect();
+        if unread {
+            text.push_str(&format!("{} not run, of files with faults: see `waypost check`\n", count(not_run, "test")));
+        }
+        text.push_str(&format!("{passed} passed, {} failed\n", failed.len()));
+        text
+    };
+    print_and(&text, exit_code(failed.is_empty() && !unread))
+}
+
+fn exit_code(fine: bool) -> ExitCode {
+    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Points `routes` at the folder that `path` names. For a file, returns the id of its site, to show its findings only.
+fn select(path: PathBuf, routes: &mut PathBuf) -> Option<String> {
+    if !path.is_file() {
+        *routes = path;
+        return None;
+    }
+    let inside = |root: &Path| {
+        let (root, file) = (root.canonicalize().ok()?, path.canonicalize().ok()?);
+        file.strip_prefix(root).ok().map(Path::to_owned)
+    };
+    let relative = inside(routes).unwrap_or_else(|| {
+        *routes = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        PathBuf::from(path.file_name().unwrap_or_default())
+    });
+    Some(relative.with_extension("").to_string_lossy().into_owned())
+}
+
+fn concerns(finding: &Diagnostic, id: &str) -> bool {
+    finding.file.strip_prefix(id).is_some_and(|rest| rest == ".toml" || rest == ".csv")
+}

@@ -1,0 +1,100 @@
+//! `waypost explain`: the traffic's own decision, told step by step.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::ExitCode};
+
+use serde_json::json;
+
+use super::report::print;
+use super::{NodeArgs, load};
+use crate::model::{Method, Verdict};
+use crate::routing::{Decision, Request, Scratch, Step};
+use crate::url::split_absolute;
+
+/// Explains one URL.
+pub(super) fn run(
+    url: &OsStr,
+    node: &NodeArgs,
+    date: Option<i64>,
+    method: &str,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let (gateway, _) = load::gateway(node)?;
+    let now = date.unwrap_or_else(load::now);
+    let routes = load::routes(&gateway, now)?;
+    let (secure, host, target) = split(url.as_bytes());
+    let request = Request { method: Method::parse(method), host: Some(&host), target: &target, secure };
+    let mut steps: Vec<Step> = Vec::new();
+    let mut scratch = Scratch::default();
+    let decision = routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps);
+    let url = url.to_string_lossy();
+    print(&if json { as_json(&url, &decision, &steps)? } else { as_text(&url, &decision, &steps) })
+}
+
+/// Scheme, host and request target of what the operator typed.
+fn split(url: &[u8]) -> (bool, Vec<u8>, Vec<u8>) {
+    let with_scheme = [b"http://", url].concat();
+    let (secure, host, target) = match split_absolute(url).or_else(|| split_absolute(&with_scheme)) {
+        Some(absolute) => (absolute.secure, absolute.authority.to_vec(), absolute.target.to_vec()),
+        None => (false, url.to_vec(), Vec::new()),
+    };
+    // A URL without a path asks for `/` (RFC 9110, 4.2.3), as a client would send it.
+    let path = if target.starts_with(b"/") || target.starts_with(b"\\") { &b""[..] } else { b"/" };
+    (secure, host, [path, &target].concat())
+}
+
+fn as_json(url: &str, decision: &Decision<'_>, steps: &[Step]) -> anyhow::Result<String> {
+    let links = links(&decision.verdict);
+    let report = json!({
+        "url": url,
+        "host": decision.host,
+        "site": decision.site.map(|(_, site)| &site.id),
+        "site_name": decision.site.map(|(_, site)| &site.name),
+        "phase": decision.phase.map(|phase| phase.name()),
+        "steps": steps,
+        "verdict": decision.verdict.outcome().name(),
+        "status": decision.verdict.status(),
+        "location": decision.verdict.location(),
+        "details": links.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
+        "source": decision.source.map(|source| source.to_string()),
+    });
+    Ok(format!("{}\n", serde_json::to_string_pretty(&report)?))
+}
+
+fn as_text(url: &str, decision: &Decision<'_>, steps: &[Step]) -> String {
+    let mut text = format!("{url}\n");
+    let width = steps.iter().map(|step| step.step.len()).max().unwrap_or(0).max("verdict".len());
+    for step in steps {
+        let source = step.source.as_ref().map(|source| format!("  ({source})")).unwrap_or_default();
+        text.push_str(&format!("  {:<width$}  {}{source}\n", step.step, step.detail));
+    }
+    let verdict = &decision.verdict;
+    let location = verdict.location().map(|to| format!(" {to}")).unwrap_or_default();
+    let source = decision.source.map(|source| format!("  ({source})")).unwrap_or_default();
+    text.push_str(&format!(
+        "  {:<width$}  {} {}{location}{source}\n",
+        "verdict",
+        verdict.status(),
+        verdict.outcome().name()
+    ));
+    for (name, value) in links(verdict) {
+        text.push_str(&format!("  {name:<width$}  {value}\n"));
+    }
+    text
+}
+
+/// What a verdict carries besides status and location.
+fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
+    match verdict {
+        Verdict::Gone(gone) | Verdict::NotFound(gone) => gone
+            .suggest
+            .map(|link| ("suggest", link))
+            .into_iter()
+            .chain(gone.archive.map(|link| ("archive", link)))
+            .collect(),
+        Verdict::Notice { location } => vec![("goes to", *location)],
+        Verdict::Serve { platform, path } => vec![("platform", *platform), ("path", *path)],
+        Verdict::Refused { target } => vec![("refused", *target)],
+        Verdict::BadRequest(reason) => vec![("reason", *reason)],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,47 @@
+//! Settings and routes for every command, loaded as `serve` loads them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::NodeArgs;
+use crate::config::{Diagnostic, Gateway};
+use crate::routing::{LoadReport, Loader, Snapshot};
+
+/// Reads gateway.toml (or the defaults) and applies the command line.
+pub(super) fn gateway(node: &NodeArgs) -> anyhow::Result<(Gateway, Vec<Diagnostic>)> {
+    let path = node.config.clone().unwrap_or_else(|| PathBuf::from("gateway.toml"));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        // Only a file that was asked for must be there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && node.config.is_none() => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (mut gateway, faults) = Gateway::parse(&path.to_string_lossy(), text, folder);
+    if let Some(routes) = &node.routes {
+        gateway.routes.clone_from(routes);
+    }
+    Ok((gateway, faults))
+}
+
+/// Routes as they stand, with what is wrong with them.
+pub(super) struct Routes {
+    pub loader: Loader,
+    pub snapshot: Snapshot,
+    pub report: LoadReport,
+}
+
+/// Loads the routes of a gateway as of `now`.
+pub(super) fn routes(gateway: &Gateway, now: i64) -> anyhow::Result<Routes> {
+    let mut loader = Loader::new(gateway);
+    let (snapshot, report) = loader
+        .load(now, super::report::progress())
+        .with_context(|| format!("can't read the routes folder {}", gateway.routes.display()))?;
+    Ok(Routes { loader, snapshot, report })
+}
+
+/// The present moment in Unix seconds.
+pub(super) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

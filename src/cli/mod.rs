@@ -1,0 +1,162 @@
+//! The command line: one file per subcommand.
+//!
+//! Exit codes: 0 fine, 1 something was found or failed, 2 the command line itself is wrong.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+mod check;
+mod explain;
+mod import;
+mod load;
+mod report;
+mod serve;
+
+use crate::config::parse_date;
+
+/// Keeps a government's retired web addresses alive: fronts the old domains and sends every old URL to its new home.
+///
+/// Without a command the gateway is served, as by `waypost serve`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "waypost",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_long_help = "FILES:\n  gateway.toml  this node: addresses, platforms, policy (`waypost config` shows every knob)\n  routes/       what every node serves: a site file (TOML) per retired site, its mappings (CSV) beside it\n  certs/        certificates and keys\n\nEXAMPLES:\n  waypost                                     serve ./routes by ./gateway.toml\n  waypost check                               what is wrong with ./routes, before citizens find out\n  waypost explain http://old.example/a.htm    where an old URL goes, and which line says so\n  waypost test                                run the [[test]]s of all site files\n\nEXIT CODES:\n  0  fine\n  1  something was found, or failed\n  2  the command line is wrong\n\nENVIRONMENT:\n  WAYPOST_LOG  what is logged, such as `debug` or `waypost=debug`; overrides [log] level"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the routes (the default).
+    Serve(ServeArgs),
+    /// Say everything that is wrong with gateway.toml and the routes.
+    ///
+    /// Each finding names file, line and column, shows the line and says what to do. Exit code 1 if there is any.
+    Check {
+        /// Routes folder, or one file in it; `routes` of gateway.toml where absent.
+        path: Option<PathBuf>,
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how one old URL is decided: host, site, phase, each step tried, the verdict and the line that says so.
+    Explain {
+        /// The old URL. Without a scheme, http:// is meant.
+        url: OsString,
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Decide as of this date (2027-01-31) or moment (2027-01-31T08:00:00+08:00).
+        #[arg(long, value_parser = parse_date)]
+        date: Option<i64>,
+        /// Method of the request.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the [[test]]s of all site files.
+    Test {
+        /// Routes folder; `routes` of gateway.toml where absent.
+        path: Option<PathBuf>,
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Print the results as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turn another system's redirects into route files.
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Print the effective gateway.toml, every knob shown.
+    Config {
+        #[command(flatten)]
+        args: ServeArgs,
+    },
+    /// Print the JSON Schema of a file format, for editors.
+    Schema {
+        /// Which format.
+        #[arg(value_enum, default_value = "site")]
+        format: Format,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Site files and defaults.toml.
+    Site,
+    /// gateway.toml.
+    Gateway,
+}
+
+/// Where the node's settings come from.
+#[derive(Clone, Debug, Default, Args)]
+struct NodeArgs {
+    /// The node's settings; ./gateway.toml where absent, and built-in defaults if there is none.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of site files.
+    #[arg(long, value_name = "DIR")]
+    routes: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Folder of certificates and keys.
+    #[arg(long, value_name = "DIR")]
+    certs: Option<PathBuf>,
+    /// Address for plain HTTP, such as 0.0.0.0:8080; may be given several times.
+    #[arg(long, value_name = "ADDR")]
+    http: Vec<SocketAddr>,
+    /// Address for HTTPS; may be given several times. Not served yet.
+    #[arg(long, value_name = "ADDR")]
+    https: Vec<SocketAddr>,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+/// Runs the program.
+///
+/// # Errors
+/// What keeps a command from doing its work; findings are no errors but exit code 1.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check { path, node, json } => check::run(path, &node, json),
+        Command::Explain { url, node, date, method, json } => explain::run(&url, &node, date, &method, json),
+        Command::Test { path, node, json } => check::run_tests(path, &node, json),
+        Command::Import(import) => import::run(import),
+        Command::Config { args } => serve::print_config(&args),
+        Command::Schema { format } => {
+            let schema = match format {
+                Format::Site => crate::config::schema::site(),
+                Format::Gateway => crate::config::schema::gateway(),
+            };
+            report::print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "waypost", &mut script);
+            report::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
