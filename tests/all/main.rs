@@ -1,0 +1,12 @@
+//! One integration binary, one file per topic.
+#![allow(clippy::unwrap_used, reason = "a test that panics says why")]
+
+mod check;
+mod cli;
+mod client;
+mod layers;
+mod oracle;
+mod pages;
+mod schema;
+mod serve;
+mod url;

@@ -1,0 +1,496 @@
+//! The gateway over real sockets: what citizens, load balancers and monitoring see.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use waypost::{
+    config::Gateway,
+    server::{self, Running},
+};
+
+use crate::client::{Conn, Response};
+
+const SITE: &str = r#"
+name  = "青山县教育局"
+hosts = ["jyj.old.example", "*.jyj.old.example"]
+home  = "https://www.new.example/jyj/"
+code  = "4300000012"
+archive = "https://archive.example/{timestamp}/{url}"
+timestamp = "20190101"
+[url]
+charset = "gb18030"
+keep-query = ["id"]
+[[rule]]
+from = "/news.asp?classname={name}"
+to   = "https://www.new.example/search?q={name}"
+[[rule]]
+from  = "/mailbox/{*rest}"
+serve = "new"
+[[rule]]
+from = "/verify.txt"
+text = "b1946ac9"
+"#;
+
+const TABLE: &str = "old,new,status,suggest,archive,note\n\
+    /a.htm,https://www.new.example/a,,,,\n\
+    /b.htm?id=7,https://www.new.example/b7,302,,,\n\
+    /gone.htm,,,https://www.new.example/instead,,\n\
+    /科普/,https://www.new.example/kp,,,,\n";
+
+fn gateway(routes: &Path) -> Gateway {
+    let text = "[platforms.new]\norigins = [\"http://127.0.0.1:1\"]\nhost = \"www.new.example\"\n".to_owned();
+    let (gateway, faults) = Gateway::parse("gateway.toml", text, Path::new(""));
+    assert!(faults.is_empty());
+    Gateway {
+        routes: routes.to_owned(),
+        http: vec!["127.0.0.1:0".parse().unwrap()],
+        admin: "127.0.0.1:0".parse().unwrap(),
+        watch: false,
+        debounce: 20,
+        ..gateway
+    }
+}
+
+fn routes() -> tempfile::TempDir {
+    let routes = tempfile::tempdir().unwrap();
+    fs::write(routes.path().join("jyj.toml"), SITE).unwrap();
+    fs::write(routes.path().join("jyj.csv"), TABLE).unwrap();
+    routes
+}
+
+fn start(routes: &Path) -> (Running, Conn) {
+    let running = server::start(gateway(routes)).unwrap();
+    let conn = Conn::new(running.http[0]);
+    (running, conn)
+}
+
+fn admin(running: &Running, path: &str) -> Response {
+    Conn::new(running.admin).get("admin", path)
+}
+
+/// The value of a metric's line that begins with `start`.
+fn metric(running: &Running, start: &str) -> f64 {
+    let text = admin(running, "/metrics").text();
+    let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Waits until something is so; fails after ten seconds.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn redirects() {
+    let routes = routes();
+    let (running, mut conn) = start(routes.path());
+    for (target, status, location) in [
+        ("/a.htm", 301, "https://www.new.example/a"),
+        ("//X/../A.HTM?utm_source=wechat", 301, "https://www.new.example/a"),
+        ("/b.htm?x=1&ID=7", 302, "https://www.new.example/b7"),
+        ("/%BF%C6%C6%D5", 301, "https://www.new.example/kp"),
+        ("/news.asp?classname=%BF%C6%C6%D5", 301, "https://www.new.example/search?q=%E7%A7%91%E6%99%AE"),
+        ("/", 301, "https://www.new.example/jyj/"),
+    ] {
+        let answer = conn.get("JYJ.old.example:8080", target);
+        assert_eq!((answer.status, answer.header("location")), (status, location), "{target}");
+        assert_eq!(answer.header("cache-control"), "public, max-age=3600");
+        assert_eq!((answer.header("content-length"), answer.body.len()), ("0", 0));
+    }
+    let answer = conn.get("jyj.old.example", "http://jyj.old.example/a.htm");
+    assert_eq!(answer.header("location"), "https://www.new.example/a");
+    // Raw bytes in the site's charset, as old browsers sent them.
+    let answer = conn.request("GET", "a.jyj.old.example", b"/\xBF\xC6\xC6\xD5/", &[], b"");
+    assert_eq!(answer.header("location"), "https://www.new.example/kp");
+    assert_eq!(conn.get("aka-jyj.old.example", "/a.htm").status, 301);
+    // A form's method and body must survive, and the connection goes on after them.
+    let answer = conn.request("POST", "jyj.old.example", b"/a.htm", &[], b"name=x");
+    assert_eq!((answer.status, answer.header("location")), (308, "https://www.new.example/a"));
+    assert_eq!(conn.get("jyj.old.example", "/a.htm").status, 301);
+    assert_eq!(conn.opened, 1, "one connection serves all of them");
+    running.stop();
+}
+
+#[test]
+fn pages() {
+    let routes = routes();
+    let (running, mut conn) = start(routes.path());
+    let zh = conn.request("GET", "jyj.old.example", b"/gone.htm", &[("Accept-Language", "zh-CN,zh;q=0.9")], b"");
+    let en = conn.request("GET", "jyj.old.example", b"/gone.htm?a=<b>", &[("Accept-Language", "en-GB")], b"");
+    for (page, lang) in [(&zh, "zh-CN"), (&en, "en")] {
+        assert_eq!(page.status, 410);
+        assert_eq!((page.header("content-type"), page.header("content-language")), ("text/html; charset=utf-8", lang));
+        assert_eq!(page.header("vary").to_ascii_lowercase(), "accept-language");
+        let text = page.text();
+        for part in [
+            "青山县教育局",
+            "https://www.new.example/jyj/",
+            "https://www.new.example/instead",
+            "https://archive.example/20190101/http://jyj.old.example/gone.htm",
+            "site_code=4300000012",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("a=<b>"));
+    }
+    assert_ne!(zh.body, en.body);
+    let head = conn.request("HEAD", "jyj.old.example", b"/gone.htm", &[("Accept-Language", "en-GB")], b"");
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (410, "text/html; charset=utf-8", 0));
+    assert!(head.header("content-length").parse::<usize>().unwrap() > 500);
+
+    let missing = conn.get("jyj.old.example", "/no/such/page");
+    assert_eq!(missing.status, 404);
+    assert!(missing.text().contains("https://www.new.example/jyj/"));
+    let unknown = conn.get("unknown.example", "/a.htm");
+    assert_eq!((unknown.status, unknown.header("cache-control")), (404, "no-store"));
+    assert!(!unknown.text().contains("青山"));
+    let serve = conn.get("jyj.old.example", "/mailbox/1");
+    assert_eq!((serve.status, serve.header("content-type")), (501, "text/html; charset=utf-8"));
+    let text = conn.get("jyj.old.example", "/verify.txt");
+    assert_eq!((text.status, text.text().as_str()), (200, "b1946ac9"));
+    running.stop();
+}
+
+#[test]
+fn robots_and_sitemaps() {
+    let routes = routes();
+    let mut table = String::from("old,new\n");
+    for n in 0..50_003 {
+        table.push_str(&format!("/p/{n}.htm?x=a&amp;b,https://www.new.example/{n}\n"));
+    }
+    fs::write(routes.path().join("big.csv"), table).unwrap();
+    fs::write(
+        routes.path().join("big.toml"),
+        "name = \"Big\"\nhosts = [\"big.old.example\"]\nhome = \"https://www.new.example/\"\n",
+    )
+    .unwrap();
+    let (running, mut conn) = start(routes.path());
+    let robots = conn.get("jyj.old.example", "/robots.txt");
+    assert_eq!(robots.status, 200);
+    assert!(robots.text().contains("Sitemap: http://jyj.old.example/sitemap.xml"), "{}", robots.text());
+    let sitemap = conn.get("jyj.old.example", "/sitemap.xml");
+    assert_eq!((sitemap.status, sitemap.header("content-type")), (200, "application/xml; charset=utf-8"));
+    let text = sitemap.text();
+    assert_eq!(text.matches("<loc>").count(), 3, "{text}");
+    // In the site's own charset, so that the gateway takes it back.
+    assert!(text.contains("<loc>http://jyj.old.example/%BF%C6%C6%D5</loc>"), "{text}");
+    assert!(text.contains("<loc>http://jyj.old.example/b.htm?id=7</loc>"));
+
+    let index = conn.get("big.old.example", "/sitemap.xml").text();
+    assert_eq!(
+        (index.matches("<sitemap>").count(), index.contains("http://big.old.example/sitemap-2.xml")),
+        (2, true),
+        "{index}"
+    );
+    let parts: Vec<usize> = (1..=2)
+        .map(|n| conn.get("big.old.example", &format!("/sitemap-{n}.xml")).text().matches("<loc>").count())
+        .collect();
+    assert_eq!(parts, [50_000, 3]);
+    assert_eq!(conn.get("big.old.example", "/sitemap-3.xml").status, 404);
+    running.stop();
+}
+
+#[test]
+fn heads_that_are_wrong() {
+    let routes = routes();
+    let (running, mut conn) = start(routes.path());
+    let mut send = |raw: &str| conn.send(raw.as_bytes(), false).unwrap().status;
+    assert_eq!(send("GET /a.htm HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(send("GET /a.htm HTTP/1.1\r\nHost: jyj.old.example\r\nHost: jyj.old.example\r\n\r\n"), 400);
+    assert_eq!(send("GET /a.htm HTTP/1.0\r\n\r\n"), 404);
+    assert_eq!(send("GET /a.htm HTTP/1.0\r\nHost: jyj.old.example\r\n\r\n"), 301);
+    assert_eq!(send("GET /a.htm HTTP/1.1\r\nHost: a b\r\n\r\n"), 400);
+    assert_eq!(send(&format!("GET /{} HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n", "a".repeat(17_000))), 400);
+    assert_eq!(send("GET /a.htm HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n"), 301);
+    // The gateway's own health, on any host.
+    assert_eq!(send("GET /healthcheck/live HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n"), 200);
+    running.stop();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let routes = routes();
+    let (running, _) = start(routes.path());
+    let mut stream = TcpStream::connect(running.http[0]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let one = |path: &str, last: bool| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: jyj.old.example\r\n{}\r\n",
+            if last { "Connection: close\r\n" } else { "" }
+        )
+    };
+    let raw = one("/a.htm", false) + &one("/b.htm?id=7", false) + &one("/", true);
+    stream.write_all(raw.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let locations: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("Location: ").or(line.strip_prefix("location: "))).collect();
+    assert_eq!(locations, ["https://www.new.example/a", "https://www.new.example/b7", "https://www.new.example/jyj/"]);
+    running.stop();
+}
+
+#[test]
+fn monitoring() {
+    let routes = routes();
+    let (running, mut conn) = start(routes.path());
+    assert_eq!(admin(&running, "/healthz").status, 200);
+    assert_eq!(admin(&running, "/readyz").status, 200);
+    for _ in 0..3 {
+        conn.get("jyj.old.example", "/a.htm");
+    }
+    conn.get("jyj.old.example", "/no");
+    conn.get("unknown.example", "/");
+    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"redirect\",site=\"jyj\"}"), 3.0);
+    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"not_found\",site=\"jyj\"}"), 1.0);
+    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"unknown_host\",site=\"\"}"), 1.0);
+    assert_eq!(metric(&running, "waypost_request_duration_seconds_count"), 5.0);
+    assert_eq!(metric(&running, "waypost_snapshot_mappings"), 4.0);
+    assert_eq!(metric(&running, "waypost_build_info"), 1.0);
+    assert!(metric(&running, "waypost_reload_last_success_timestamp_seconds") > 1.7e9);
+    assert_eq!(admin(&running, "/nothing").status, 404);
+    running.stop();
+}
+
+#[test]
+fn a_bad_file_keeps_the_last_good_table() {
+    let routes = routes();
+    fs::write(
+        routes.path().join("other.toml"),
+        "name = \"Other\"\nhosts = [\"other.old.example\"]\nhome = \"https://www.new.example/\"\n",
+    )
+    .unwrap();
+    let (running, mut conn) = start(routes.path());
+    let a = |conn: &mut Conn| conn.get("jyj.old.example", "/a.htm").header("location").to_owned();
+
+    fs::write(routes.path().join("jyj.csv"), TABLE.replace("example/a,", "example/changed,")).unwrap();
+    let report = running.reloader.reload_now().unwrap();
+    assert_eq!(report.rebuilt, ["jyj"], "only the changed site is read again");
+    assert_eq!(a(&mut conn), "https://www.new.example/changed");
+
+    // One bad row among good changes: nothing of it goes live.
+    let bad = TABLE.replace("example/a,", "example/again,") + "/x.htm,https://foreign.example/,,,,\n";
+    fs::write(routes.path().join("jyj.csv"), bad).unwrap();
+    let report = running.reloader.reload_now().unwrap();
+    assert_eq!(report.faulty, ["jyj"]);
+    assert_eq!(a(&mut conn), "https://www.new.example/changed");
+    assert_eq!(conn.get("jyj.old.example", "/x.htm").status, 404);
+    let ready = admin(&running, "/readyz");
+    assert_eq!(ready.status, 200, "the gateway goes on serving");
+    assert!(ready.text().contains("jyj.csv:6") && ready.text().contains("foreign.example"), "{}", ready.text());
+    assert_eq!(metric(&running, "waypost_site_faulty{site=\"jyj\"}"), 1.0);
+
+    // Not even the syntax is right, and another site changes at the same time: that one goes live.
+    fs::write(routes.path().join("jyj.toml"), "name = [").unwrap();
+    fs::write(
+        routes.path().join("other.toml"),
+        "name = \"Other\"\nhosts = [\"other.old.example\"]\nhome = \"https://www.new.example/other\"\n",
+    )
+    .unwrap();
+    running.reloader.reload_now().unwrap();
+    assert_eq!(a(&mut conn), "https://www.new.example/changed");
+    assert_eq!(conn.get("other.old.example", "/").header("location"), "https://www.new.example/other");
+
+    fs::write(routes.path().join("jyj.toml"), SITE).unwrap();
+    fs::write(routes.path().join("jyj.csv"), TABLE.replace("example/a,", "example/healed,")).unwrap();
+    let report = running.reloader.reload_now().unwrap();
+    assert!(report.faulty.is_empty(), "{:?}", report.diagnostics);
+    assert_eq!(a(&mut conn), "https://www.new.example/healed");
+    assert!(!admin(&running, "/metrics").text().contains("waypost_site_faulty{site=\"jyj\"} 1"));
+
+    fs::remove_file(routes.path().join("other.toml")).unwrap();
+    running.reloader.reload_now().unwrap();
+    assert_eq!(conn.get("other.old.example", "/").status, 404);
+    running.stop();
+}
+
+#[test]
+fn a_slip_in_one_file_touches_no_other_site() {
+    let routes = tempfile::tempdir().unwrap();
+    let site = |name: &str, more: &str| format!("name = \"{name}\"\nhosts = [\"{name}.old.example\"]\n{more}");
+    // `b` may redirect to platform.example because it is the home of `a`.
+    fs::write(routes.path().join("a.toml"), site("a", "home = \"https://platform.example/\"\n")).unwrap();
+    let b = "home = \"https://b.new.example/\"\n[[rule]]\nfrom = \"/x\"\nto = \"https://platform.example/x\"\n";
+    fs::write(routes.path().join("b.toml"), site("b", b)).unwrap();
+    let (running, mut conn) = start(routes.path());
+    assert_eq!(conn.get("b.old.example", "/x").status, 301);
+    fs::write(routes.path().join("a.toml"), site("a", "hom = \"https://platform.example/\"\n")).unwrap();
+    let report = running.reloader.reload_now().unwrap();
+    assert_eq!((report.rebuilt, report.faulty), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(conn.get("a.old.example", "/").header("location"), "https://platform.example/");
+    assert_eq!(conn.get("b.old.example", "/x").status, 301);
+    // Taken away on purpose, it is no target any more; `b` keeps what it had and is reported.
+    fs::write(routes.path().join("a.toml"), site("a", "home = \"https://b.new.example/a\"\n")).unwrap();
+    assert_eq!(running.reloader.reload_now().unwrap().faulty, ["b"]);
+    running.stop();
+}
+
+#[test]
+fn reloads_under_load_lose_no_request_and_show_no_half_table() {
+    let routes = routes();
+    // Two rows that always change together: an answer that mixes them saw half a table.
+    let table = |n: usize| format!("old,new\n/one,https://www.new.example/{n}\n/two,https://www.new.example/{n}\n");
+    fs::write(routes.path().join("jyj.csv"), table(0)).unwrap();
+    let (running, _) = start(routes.path());
+    let address = running.http[0];
+    let (stop, served, live) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut conn = Conn::new(address);
+                let version = |answer: Response| -> usize {
+                    assert_eq!(answer.status, 301);
+                    answer.header("location").rsplit('/').next().unwrap().parse().unwrap()
+                };
+                while !stop.load(Ordering::SeqCst) {
+                    let floor = live.load(Ordering::SeqCst);
+                    let one = version(conn.get("jyj.old.example", "/one"));
+                    let two = version(conn.get("jyj.old.example", "/two"));
+                    assert!(one >= floor && two >= one, "{one} then {two}, after {floor} was live");
+                    served.fetch_add(2, Ordering::SeqCst);
+                }
+                assert_eq!(conn.opened, 1, "no connection was lost");
+            });
+        }
+        for n in 1..=50 {
+            let before = served.load(Ordering::SeqCst);
+            fs::write(routes.path().join("new.csv.tmp"), table(n)).unwrap();
+            fs::rename(routes.path().join("new.csv.tmp"), routes.path().join("jyj.csv")).unwrap();
+            running.reloader.reload_now().unwrap();
+            live.store(n, Ordering::SeqCst);
+            until("traffic between two reloads", || served.load(Ordering::SeqCst) > before + 10);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    running.stop();
+}
+
+/// Changes that nobody announces: written in place, renamed over, swapped by symbolic link, folder replaced.
+#[test]
+fn changes_go_live_by_themselves() {
+    let base = tempfile::tempdir().unwrap();
+    let write = |folder: &str, to: &str| {
+        let folder = base.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("jyj.toml"), SITE).unwrap();
+        fs::write(folder.join("jyj.csv"), format!("old,new\n/a.htm,https://www.new.example/{to}\n")).unwrap();
+        folder
+    };
+    let link = base.path().join("routes");
+    std::os::unix::fs::symlink(write("v1", "first"), &link).unwrap();
+    let running = server::start(Gateway { watch: true, ..gateway(&link) }).unwrap();
+    let mut conn = Conn::new(running.http[0]);
+    let mut live = |to: &str| {
+        until(to, || {
+            conn.get("jyj.old.example", "/a.htm").header("location") == format!("https://www.new.example/{to}")
+        });
+    };
+    live("first");
+    write("v1", "in-place");
+    live("in-place");
+    fs::write(base.path().join("next.csv"), "old,new\n/a.htm,https://www.new.example/renamed\n").unwrap();
+    fs::rename(base.path().join("next.csv"), base.path().join("v1/jyj.csv")).unwrap();
+    live("renamed");
+    std::os::unix::fs::symlink(write("v2", "swapped"), base.path().join("routes.next")).unwrap();
+    fs::rename(base.path().join("routes.next"), &link).unwrap();
+    live("swapped");
+    write("v2", "after-the-swap");
+    live("after-the-swap");
+    running.stop();
+}
+
+/// The real program: its addresses are printed, SIGHUP reloads, SIGTERM ends it.
+struct Program {
+    child: Child,
+    http: SocketAddr,
+    lines: Vec<String>,
+}
+
+impl Program {
+    fn start(routes: &Path) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_waypost"))
+            .args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--routes"])
+            .arg(routes)
+            .current_dir(routes)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // From here on it is waited for whatever happens.
+        let mut program = Program { child, http: "127.0.0.1:0".parse().unwrap(), lines: Vec::new() };
+        let mut reader = BufReader::new(program.child.stdout.take().unwrap());
+        // The curl lines come last; the routes line stands before them.
+        loop {
+            let mut line = String::new();
+            assert!(reader.read_line(&mut line).unwrap() > 0, "it ended: {:?}", program.lines);
+            if let Some(address) = line.trim().strip_prefix("http").and_then(|rest| rest.trim().strip_prefix("http://"))
+            {
+                program.http = address.parse().unwrap();
+            }
+            let done = line.contains("curl ");
+            program.lines.push(line);
+            if done {
+                return program;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_program_serves_reloads_and_stops() {
+    let routes = routes();
+    // The program runs with the defaults, which know no platform.
+    fs::write(routes.path().join("jyj.toml"), SITE.replace("serve = \"new\"", "gone = true")).unwrap();
+    let mut program = Program::start(routes.path());
+    assert!(program.lines[0].starts_with("waypost "), "{:?}", program.lines);
+    let mut conn = Conn::new(program.http);
+    assert_eq!(conn.get("jyj.old.example", "/a.htm").header("location"), "https://www.new.example/a");
+    fs::write(routes.path().join("jyj.csv"), TABLE.replace("example/a,", "example/hup,")).unwrap();
+    program.signal("HUP");
+    until("SIGHUP", || conn.get("jyj.old.example", "/a.htm").header("location") == "https://www.new.example/hup");
+    program.signal("TERM");
+    let mut status = None;
+    until("the end", || {
+        status = program.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let routes = routes();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_waypost"))
+        .args(["--http", &address, "--admin", "127.0.0.1:0", "--routes"])
+        .arg(routes.path())
+        .current_dir(routes.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&address) && error.trim().lines().count() == 1, "{error}");
+}
