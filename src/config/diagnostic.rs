@@ -1,6 +1,10 @@
 //! What is wrong with a file, where, and what to do about it.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -113,13 +117,20 @@ pub struct SourceFile {
     pub name: Arc<str>,
     /// The text.
     pub text: String,
+    /// Where each line ends; found when the first position is asked for, which for a good table is never.
+    line_ends: OnceLock<Vec<usize>>,
 }
 
 impl SourceFile {
+    /// A file of that name and text.
+    pub fn new(name: impl Into<Arc<str>>, text: impl Into<String>) -> Self {
+        SourceFile { name: name.into(), text: text.into(), line_ends: OnceLock::new() }
+    }
+
     /// The line of a byte offset, counted from 1.
     pub fn line(&self, offset: usize) -> u32 {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        before.iter().filter(|&&b| b == b'\n').count() as u32 + 1
+        let ends = self.line_ends.get_or_init(|| self.text.match_indices('\n').map(|(at, _)| at).collect());
+        ends.partition_point(|&end| end < offset) as u32 + 1
     }
 
     /// An error at a range of bytes; a range over several lines is cut at the end of its first line.

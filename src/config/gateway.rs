@@ -72,10 +72,10 @@ impl Gateway {
     /// Reads the text of a `gateway.toml` that stands in `folder`. Every fault is in the list; what was faulty has its
     /// default.
     pub fn parse(name: &str, text: String, folder: &Path) -> (Self, Vec<Diagnostic>) {
-        let file = SourceFile { name: name.into(), text };
+        let file = SourceFile::new(name, text);
         let mut faults = Vec::new();
         let top = read(&file, keys::GATEWAY, Role::Gateway, &mut faults);
-        let defaults = SourceFile { name: "defaults".into(), text: default_text() };
+        let defaults = SourceFile::new("defaults", default_text());
         let default_top = read(&defaults, keys::GATEWAY, Role::Gateway, &mut faults);
         let lost_targets = ["platforms", "guard"].iter().any(|table| top.lost_within(table));
         let mut reader = Reader { file: &file, top: &top, default_top: &default_top, faults, lost_targets };

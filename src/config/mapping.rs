@@ -108,7 +108,7 @@ pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<SourceFile>, Box<Diagnos
 fn source(name: &str, text: String) -> Arc<SourceFile> {
     // Old spreadsheets end lines with a carriage return alone; everybody else counts line feeds.
     let text = if text.contains('\r') && !text.contains('\n') { text.replace('\r', "\n") } else { text };
-    Arc::new(SourceFile { name: name.into(), text })
+    Arc::new(SourceFile::new(name, text))
 }
 
 /// The text up to the first byte that is no GB18030, and how many bytes that is.
@@ -123,7 +123,7 @@ fn gb18030_prefix(bytes: &[u8]) -> (String, usize) {
 }
 
 fn bad_charset(name: &str, text: String, at: usize) -> Box<Diagnostic> {
-    let file = SourceFile { name: name.into(), text };
+    let file = SourceFile::new(name, text);
     Box::new(
         file.error("bad-charset", at..at + 1, "this table is neither UTF-8 nor GB18030")
             .hint("save it as \"CSV UTF-8\" in the spreadsheet program"),

@@ -147,7 +147,7 @@ mod tests {
     fn cells_stand_where_csv_core_reads_them() {
         let text = "/a,\"b, \"\"c\"\"\",, d ,\"\"\n\"x\"y,z\r\n\"open, it\n";
         let mut records = Records::new(text.as_bytes());
-        let file = SourceFile { name: "t.csv".into(), text: text.to_owned() };
+        let file = SourceFile::new("t.csv", text.to_owned());
         let first = records.next_record().unwrap();
         let spans: Vec<&str> = (0..6).map(|n| &text[field_span(text, &first.span, n)]).collect();
         assert_eq!(spans, ["/a", "b, \"\"c", "", "d", "", ""]);

@@ -27,7 +27,7 @@ pub struct Layer {
 impl Layer {
     /// Reads a file's text.
     pub fn parse(name: &str, text: String, role: Role) -> Self {
-        let file = SourceFile { name: name.into(), text };
+        let file = SourceFile::new(name, text);
         let mut faults = Vec::new();
         let table = read(&file, keys::SITE, role, &mut faults);
         Layer { file: Arc::new(file), table, faults }

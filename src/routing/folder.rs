@@ -57,7 +57,7 @@ pub(super) fn read_table(root: &Path, name: &str) -> Result<Arc<SourceFile>, Box
     match fs::read(root.join(name)) {
         Ok(bytes) => mapping::decode(name, bytes),
         Err(error) => {
-            let file = SourceFile { name: name.into(), text: String::new() };
+            let file = SourceFile::new(name, String::new());
             Err(Box::new(
                 file.error("unreadable", 0..0, format!("this table can't be read: {error}"))
                     .hint("the gateway's user must be able to read it"),

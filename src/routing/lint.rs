@@ -79,7 +79,9 @@ impl Lint<'_> {
         let file = read_again(self.root, place.file);
         let mut targets = Targets::new(&file);
         for (line, trail) in found {
-            self.report(site, &file, targets.span(line), "mapping", trail);
+            // Each row is its own finding: nothing to compare with what was found before.
+            let fault = diagnostic(&file, targets.span(line), "mapping", trail);
+            self.out.extend(fault.map(|fault| (site.id.clone(), fault)));
         }
     }
 
@@ -140,28 +142,9 @@ impl Lint<'_> {
     }
 
     fn report(&mut self, site: &Site, file: &SourceFile, span: Range<usize>, what: &str, trail: Trail) {
-        let fault = match trail {
-            Trail::Ends => return,
-            Trail::Chain(end) => file
-                .error(
-                    "chain",
-                    span,
-                    format!("this {what} redirects to an address that redirects again, in the end to {end}"),
-                )
-                .hint(format!("redirect straight to {end}"))
-                .warning(),
-            Trail::Loop(way) => file
-                .error("loop", span, format!("this {what} ends in a circle: {}", way.join(" → ")))
-                .hint("one of these addresses must lead out of it"),
-            Trail::Endless(way) => file
-                .error(
-                    "loop",
-                    span,
-                    format!("this {what} leads from redirect to redirect without end: {} → …", way.join(" → ")),
-                )
-                .hint("one of these addresses must lead out of it"),
-        };
-        self.push(site, fault);
+        if let Some(fault) = diagnostic(file, span, what, trail) {
+            self.push(site, fault);
+        }
     }
 
     /// Adds a finding, once: a defaults.toml is everybody's, and its findings would repeat for each site.
@@ -234,6 +217,32 @@ impl Lint<'_> {
     }
 }
 
+/// What is wrong with a redirect that leads on, if it does.
+fn diagnostic(file: &SourceFile, span: Range<usize>, what: &str, trail: Trail) -> Option<Diagnostic> {
+    let fault = match trail {
+        Trail::Ends => return None,
+        Trail::Chain(end) => file
+            .error(
+                "chain",
+                span,
+                format!("this {what} redirects to an address that redirects again, in the end to {end}"),
+            )
+            .hint(format!("redirect straight to {end}"))
+            .warning(),
+        Trail::Loop(way) => file
+            .error("loop", span, format!("this {what} ends in a circle: {}", way.join(" → ")))
+            .hint("one of these addresses must lead out of it"),
+        Trail::Endless(way) => file
+            .error(
+                "loop",
+                span,
+                format!("this {what} leads from redirect to redirect without end: {} → …", way.join(" → ")),
+            )
+            .hint("one of these addresses must lead out of it"),
+    };
+    Some(fault)
+}
+
 /// The command that explains a test.
 fn explain(test: &Expectation) -> String {
     let mut command = "waypost explain".to_owned();
@@ -285,6 +294,6 @@ fn read_again(root: &Path, name: &str) -> SourceFile {
     let bytes = fs::read(root.join(name)).unwrap_or_default();
     match crate::config::mapping::decode(name, bytes) {
         Ok(file) => (*file).clone(),
-        Err(_) => SourceFile { name: name.into(), text: String::new() },
+        Err(_) => SourceFile::new(name, String::new()),
     }
 }

@@ -163,7 +163,7 @@ impl Loader {
             let folder = name.strip_suffix("defaults.toml").unwrap_or(name);
             if is_defaults(name) && !files.keys().any(|file| is_site(file) && file.starts_with(folder)) {
                 let nobody = Layer {
-                    file: Arc::new(SourceFile { name: "".into(), text: String::new() }),
+                    file: Arc::new(SourceFile::new("", String::new())),
                     table: Table::unreadable(),
                     faults: Vec::new(),
                 };
@@ -304,6 +304,10 @@ impl Loader {
                 .map(|state| (&state.checked, state.is_whole()))
                 .collect();
             findings.extend(lint(&snapshot, &checked, &self.root, now));
+            let mut by_site: HashMap<String, Vec<Diagnostic>> = HashMap::new();
+            for (id, fault) in findings {
+                by_site.entry(id).or_default().push(fault);
+            }
             let mut again = false;
             for id in changed {
                 let Some(state) = self.sites.get_mut(id) else { continue };
@@ -311,7 +315,7 @@ impl Loader {
                 if !was_candidate {
                     continue;
                 }
-                state.lints = findings.iter().filter(|(of, _)| of == id).map(|(_, fault)| fault.clone()).collect();
+                state.lints = by_site.remove(id).unwrap_or_default();
                 if state.live.is_some() && state.has_errors() {
                     candidates.remove(id);
                     again =
@@ -343,7 +347,7 @@ impl Loader {
 
     fn find_loose_tables(&mut self, files: &BTreeMap<String, Stamp>) {
         let mut report = |name: &str, message: &str, hint: String| {
-            let file = SourceFile { name: name.into(), text: String::new() };
+            let file = SourceFile::new(name, String::new());
             self.loose.push(file.error("loose-table", 0..0, message).hint(hint).warning());
         };
         for name in files.keys() {
