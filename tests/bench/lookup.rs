@@ -25,11 +25,13 @@ use waypost::{
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes to the system's allocator unchanged; only a counter is kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -42,6 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LIVE.fetch_add(size, Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.realloc(at, layout, size) }
@@ -178,6 +181,7 @@ fn tables(folder: &Path, mappings: usize, hosts: usize) {
         peer.len(),
         ours / theirs
     );
+    println!("  allocations           {} in {LOOKUPS} decisions", allocations(&snapshot, &targets));
     drop(peer);
 
     let mut changes = Vec::new();
@@ -273,6 +277,20 @@ fn decide_all(snapshot: &Snapshot, targets: &[(String, String)]) {
         let decision = snapshot.decide(&request, NOW, &mut scratch);
         assert!(matches!(decision.verdict, Verdict::Redirect { .. }), "{host}{path}");
     }
+}
+
+/// Allocations of decisions in working space that has grown to its size.
+fn allocations(snapshot: &Snapshot, targets: &[(String, String)]) -> usize {
+    let mut scratch = Scratch::default();
+    let mut decide = |(host, path): &(String, String)| {
+        let request =
+            Request { method: Method::Get, host: Some(host.as_bytes()), target: path.as_bytes(), secure: false };
+        black_box(snapshot.decide(&request, NOW, &mut scratch));
+    };
+    targets.iter().take(1000).for_each(&mut decide);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    targets.iter().for_each(decide);
+    ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
 /// Nanoseconds of each decision, the clock's own cost (some 20 ns) included.
