@@ -13,7 +13,7 @@ use tokio::{io::AsyncReadExt, time::timeout};
 /// What one read asks for: the heads of most requests fit.
 const READ: usize = 4096;
 
-/// Longest request line that is looked at. A target is at most 16 KiB; what is longer still Pingora may refuse.
+/// Longest request line that is looked at. A target is at most 8 KiB; what is longer still Pingora may refuse.
 const MAX_LINE: usize = 20 * 1024;
 
 /// Reads until `buffer` holds a whole request line, or more than one may be long. False if the client closed the

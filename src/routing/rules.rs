@@ -16,7 +16,7 @@ use regex_automata::{
     util::{pool::Pool, primitives::NonMaxUsize, start, syntax},
 };
 
-use crate::config::pattern::{Pattern, QueryTest, ValueTest};
+use crate::config::pattern::{Pattern, QueryTest, TOO_LARGE, ValueTest};
 use crate::url::{Canonical, MAX_TARGET};
 
 /// Rules by number, in the order in which they are tried.
@@ -40,6 +40,10 @@ const SET_LIMIT: usize = 64 << 20;
 
 /// Memory of one rule's regular expression.
 const NFA_LIMIT: usize = 1 << 20;
+
+/// States of one rule's regular expression. States times bytes of the longest path bound the steps of a match, and at
+/// one bit each its working space (30 MB), whatever a client sends.
+const MAX_STATES: usize = 10_000;
 
 #[derive(Debug)]
 struct Matcher {
@@ -289,6 +293,9 @@ fn backtracker(regex: &str) -> Result<backtrack::BoundedBacktracker, String> {
         .configure(NFA::config().nfa_size_limit(Some(NFA_LIMIT)).which_captures(WhichCaptures::All))
         .build(regex)
         .map_err(|error| error.to_string())?;
+    if nfa.states().len() > MAX_STATES {
+        return Err(TOO_LARGE.to_owned());
+    }
     let bits = nfa.states().len() * (3 * MAX_TARGET + 2);
     let config = backtrack::Config::new().visited_capacity(bits / 8 + 1);
     backtrack::BoundedBacktracker::builder().configure(config).build_from_nfa(nfa).map_err(|error| error.to_string())

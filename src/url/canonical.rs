@@ -9,7 +9,7 @@ use super::{Params, UrlSettings};
 
 /// Longest request target that is looked at, in bytes (RFC 9110, 4.1 asks for at least 8,000). Longer ones are refused
 /// before any other work.
-pub const MAX_TARGET: usize = 16 * 1024;
+pub const MAX_TARGET: usize = 8 * 1024;
 
 /// Where the bytes of a URL come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,9 @@ fuzz_target!(|data: &[u8]| {
                     let _ = Template::target(target, &pattern.captures);
                     let _ = Template::path(target, &pattern.captures);
                 }
-                Err(fault) => assert!(fault.range.start <= fault.range.end),
+                Err(faults) => {
+                    assert!(!faults.is_empty() && faults.iter().all(|fault| fault.range.start <= fault.range.end));
+                }
             }
         }
     }
