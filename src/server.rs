@@ -32,7 +32,6 @@ use crate::door::{
     Clock, Door,
     listen::{Listening, Socket},
 };
-use crate::model::HostPattern;
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use crate::routing::{LoadReport, Snapshot};
@@ -225,10 +224,7 @@ fn examples(snapshot: &Snapshot, address: SocketAddr) -> Vec<String> {
     };
     let base = SocketAddr::new(ip, address.port());
     let sites = snapshot.sites().iter().filter_map(|site| {
-        let host = site.hosts.iter().find_map(|host| match host {
-            HostPattern::Exact(host) => Some(host.as_str()),
-            HostPattern::Below(_) => None,
-        })?;
+        let host = site.main_host()?;
         let charset = site.canonicalizer.settings().charset;
         let mapped = site.mappings.iter().next().map(|(key, _)| crate::url::to_wire(key, charset));
         Some((host, mapped))

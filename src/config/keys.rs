@@ -74,7 +74,7 @@ pub const SITE: &[Key] = &[
     required(
         "hosts",
         Kind::Texts,
-        "Host names that the site answered to: `example.org`, or `*.example.org` for every name below it. International names may be written in Unicode. The first is the one that the sitemap names.",
+        "Host names that the site answered to: `example.org`, or `*.example.org` for every name below it. International names may be written in Unicode. The first that is no wildcard stands for the site where `check` and the start message need one.",
     ),
     key(
         "home",

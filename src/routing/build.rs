@@ -8,7 +8,7 @@ use crate::config::{self, Diagnostic, Fallback, Links, Place, Site, SourceFile, 
 use crate::model::{Host, HostPattern, RedirectStatus, Target, split_scheme};
 use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
-use super::hosts::HostSet;
+use super::hosts::{HostSet, previewed};
 use super::mappings::{AddError, HitAction, MappingTable, MappingTableBuilder};
 use super::rules::RuleSet;
 use super::site::{Action, FallbackAction, Line, LinkTemplates, Redirect, RuleAction, SiteTable};
@@ -371,15 +371,9 @@ impl Build<'_> {
 
     /// Whether a host, or the host that it is a preview of, is the site's.
     fn is_site_host(&self, host: &str) -> bool {
-        let preview = || {
-            let rest = host.strip_prefix("aka")?;
-            let stands_for = rest
-                .strip_prefix('-')
-                .map(str::to_owned)
-                .or_else(|| rest.starts_with('.').then(|| format!("www{rest}")))?;
-            Some(self.own_hosts.contains(&stands_for))
-        };
-        self.own_hosts.contains(host) || (self.site.previews && preview().unwrap_or(false))
+        let mut of = String::new();
+        self.own_hosts.contains(host)
+            || (self.site.previews && previewed(host, &mut of).is_some() && self.own_hosts.contains(&of))
     }
 }
 

@@ -49,3 +49,19 @@ impl<'a> FromIterator<&'a HostPattern> for HostSet {
 pub(super) fn parents(host: &str) -> impl Iterator<Item = &str> {
     host.match_indices('.').map(|(dot, _)| &host[dot + 1..])
 }
+
+/// Writes the host that a preview stands for into `buf`: HOST for `aka-HOST`, `www.REST` for `aka.REST`. `None` if
+/// `host` is no preview.
+pub(super) fn previewed(host: &str, buf: &mut String) -> Option<()> {
+    let rest = host.strip_prefix("aka")?;
+    buf.clear();
+    match rest.as_bytes().first()? {
+        b'-' => buf.push_str(&rest[1..]),
+        b'.' => {
+            buf.push_str("www");
+            buf.push_str(rest);
+        }
+        _ => return None,
+    }
+    Some(())
+}

@@ -5,8 +5,8 @@ use std::{fs, ops::Range, path::Path};
 use crate::config::expectation::{Expect, Expectation};
 use crate::config::mapping::Targets;
 use crate::config::{Action, Diagnostic, Fallback, Place, Site, SourceFile, template::Template};
-use crate::model::{Host, Method, Phase, Verdict, split_scheme};
-use crate::url::to_wire;
+use crate::model::{Host, Method, Phase, Verdict};
+use crate::url::{split_absolute, to_wire};
 
 use super::decide::{Request, Scratch};
 use super::mappings::HitAction;
@@ -177,16 +177,13 @@ impl Lint<'_> {
 
     /// Where we would redirect a URL, if it is ours.
     fn redirect_of(&mut self, url: &str) -> Option<String> {
-        let (secure, host, target) = split_url(url)?;
-        let request = Request { method: Method::Get, host: Some(host.as_bytes()), target: target.as_bytes(), secure };
+        let request = request(url, Method::Get)?;
         let decision = self.snapshot.decide(&request, self.now, &mut self.scratch);
         decision.verdict.location().map(str::to_owned)
     }
 
     fn test(&mut self, site: &Site, test: &Expectation) {
-        let Some((secure, host, target)) = split_url(&test.url) else { return };
-        let method = Method::parse(&test.method);
-        let request = Request { method, host: Some(host.as_bytes()), target: target.as_bytes(), secure };
+        let Some(request) = request(&test.url, Method::parse(&test.method)) else { return };
         let now = test.date.as_ref().map_or(self.now, |(date, _)| *date);
         let decision = self.snapshot.decide(&request, now, &mut self.scratch);
         if fits(&test.expect, &decision.verdict) {
@@ -282,12 +279,11 @@ pub(super) fn fits(expect: &Expect, verdict: &Verdict<'_>) -> bool {
     }
 }
 
-/// Scheme, authority and request target of an absolute URL.
-fn split_url(url: &str) -> Option<(bool, &str, &str)> {
-    let (scheme, rest) = split_scheme(url)?;
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let (host, target) = rest.split_at(end);
-    Some((scheme == "https://", host, if target.is_empty() { "/" } else { target }))
+/// The request that a client makes for an absolute URL.
+fn request(url: &str, method: Method) -> Option<Request<'_>> {
+    let absolute = split_absolute(url.as_bytes())?;
+    let target = if absolute.target.is_empty() { b"/" } else { absolute.target };
+    Some(Request { method, host: Some(absolute.authority), target, secure: absolute.secure })
 }
 
 fn read_again(root: &Path, name: &str) -> SourceFile {

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
 
-use super::hosts::parents;
+use super::hosts::{parents, previewed};
 use super::site::SiteTable;
 
 /// Every site, and which host belongs to which. Immutable; a reload makes a new one.
@@ -147,16 +147,7 @@ impl Snapshot {
 
     /// The site whose host `aka-HOST`, or `aka.REST` for `www.REST`, stands for; that host is in `buf` then.
     fn preview(&self, host: &str, buf: &mut String) -> Option<usize> {
-        let rest = host.strip_prefix("aka")?;
-        buf.clear();
-        match rest.as_bytes().first()? {
-            b'-' => buf.push_str(&rest[1..]),
-            b'.' => {
-                buf.push_str("www");
-                buf.push_str(rest);
-            }
-            _ => return None,
-        }
+        previewed(host, buf)?;
         let number = self.exact(buf).or_else(|| self.below(buf))?;
         self.sites[number].previews.then_some(number)
     }
