@@ -31,6 +31,8 @@ pub struct Answer<'a> {
     pub location: Option<&'a str>,
     /// `Cache-Control`.
     pub cache_control: &'a str,
+    /// `Strict-Transport-Security`: only over HTTPS, where browsers believe it (RFC 6797, 7.2).
+    pub hsts: Option<&'a str>,
     /// What the body is; none without a body.
     pub content: Option<Content<'a>>,
     /// The body, also for HEAD, where it is measured and not sent.
@@ -54,6 +56,9 @@ impl Answer<'_> {
         }
         if !self.cache_control.is_empty() {
             tell(header::CACHE_CONTROL, self.cache_control);
+        }
+        if let Some(hsts) = self.hsts {
+            tell(header::STRICT_TRANSPORT_SECURITY, hsts);
         }
         match self.content {
             None => {}
@@ -95,22 +100,24 @@ pub fn answer<'a>(
 ) -> Answer<'a> {
     let site = decision.site.map(|(_, site)| &**site);
     let cache_control = site.and_then(|site| site.cache_control.as_deref()).unwrap_or(cache_control);
+    let hsts = site.filter(|_| request.secure).and_then(|site| site.hsts.as_deref());
     let status = decision.verdict.status();
     let other = |content_type, body: Bytes| Answer {
         status,
         location: None,
         cache_control,
+        hsts,
         content: Some(Content::Type(content_type)),
         body,
     };
     let page = |page, cache_control, links| {
         let lang = Lang::negotiate(accept_language);
-        page_answer(status, page, lang, cache_control, site, request, links)
+        Answer { hsts, ..page_answer(status, page, lang, cache_control, site, request, links) }
     };
     let none = Gone::default();
     match decision.verdict {
         Verdict::Redirect { location, .. } => {
-            Answer { status, location: Some(location), cache_control, content: None, body: Bytes::new() }
+            Answer { status, location: Some(location), cache_control, hsts, content: None, body: Bytes::new() }
         }
         Verdict::Notice { location } => page(Page::Notice { location }, cache_control, none),
         Verdict::Gone(links) => page(Page::Gone, cache_control, links),
@@ -126,6 +133,7 @@ pub fn answer<'a>(
         }
         Verdict::Serve { .. } => page(Page::NotServed, NO_STORE, none),
         Verdict::Refused { .. } => page(Page::Refused, NO_STORE, none),
+        Verdict::HttpsRequired { location } => page(Page::HttpsRequired { location }, NO_STORE, none),
         Verdict::Health => {
             Answer { cache_control: NO_STORE, ..other("text/plain; charset=utf-8", Bytes::from_static(b"ok\n")) }
         }
@@ -156,7 +164,7 @@ fn page_answer<'a>(
         code,
     };
     let body = pages::render(page, &facts, lang).into();
-    Answer { status, location: None, cache_control, content: Some(Content::Page(lang)), body }
+    Answer { status, location: None, cache_control, hsts: None, content: Some(Content::Page(lang)), body }
 }
 
 /// The URL that was asked for, in printable ASCII whatever was sent; empty without a host.

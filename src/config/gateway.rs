@@ -26,6 +26,8 @@ pub struct Gateway {
     pub http: Vec<SocketAddr>,
     /// Addresses for HTTPS.
     pub https: Vec<SocketAddr>,
+    /// Port of HTTPS for citizens, as redirects to https name it.
+    pub https_port: u16,
     /// Address of health and metrics.
     pub admin: SocketAddr,
     /// Proxies whose X-Forwarded headers are believed.
@@ -85,6 +87,7 @@ impl Gateway {
             certs: folder.join(reader.text("", "certs")),
             http: reader.addresses(listen, "http"),
             https: reader.addresses(listen, "https"),
+            https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
             admin: reader.address(listen, "admin"),
             trusted_proxies: reader.networks(listen, "trusted-proxies"),
             threads: reader.number(listen, "threads") as usize,
@@ -149,6 +152,7 @@ impl Gateway {
             ("", "certs") => quote(&self.certs.to_string_lossy()),
             ("listen", "http") => strings(&self.http),
             ("listen", "https") => strings(&self.https),
+            ("listen", "https-port") => self.https_port.to_string(),
             ("listen", "admin") => quote(&self.admin.to_string()),
             ("listen", "trusted-proxies") => text(self.trusted_proxies.iter().map(ToString::to_string).collect()),
             ("listen", "threads") => self.threads.to_string(),

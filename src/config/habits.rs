@@ -1,8 +1,9 @@
-//! `[lifecycle]` and `[url]`: tables whose keys merge with those of defaults.toml one by one.
+//! Small tables of a site: `[lifecycle]` and `[url]`, whose keys merge with those of defaults.toml one by one, and `https`
+//! with `hsts`.
 
 use super::reader::At;
-use super::site::{Builder, Found, own};
-use crate::model::{Lifecycle, Phase};
+use super::site::{Builder, Found, Place, own};
+use crate::model::{Https, Lifecycle, Phase};
 use crate::url::{Charset, UrlSettings};
 
 impl Builder<'_> {
@@ -58,6 +59,48 @@ impl Builder<'_> {
         }
     }
 
+    pub(super) fn https(&self) -> (Https, Place) {
+        let word = self.nearest("", |table| table.text("https")).and_then(|(_, at)| Https::parse(at.value));
+        (word.unwrap_or_default(), self.table_place("https"))
+    }
+
+    /// The value of Strict-Transport-Security (RFC 6797, 6.1), if the site has one.
+    pub(super) fn hsts(&mut self, https: Https) -> Option<String> {
+        let layers = self.layers;
+        let nearest = layers.iter().enumerate().find_map(|(file, layer)| Some((file, layer.table.table("hsts")?)));
+        let (file, At { value: table, span }) = nearest?;
+        if layers[file].table.lost_within("hsts") {
+            // Half of it could bind browsers to more than was meant.
+            return None;
+        }
+        let max_age = table.number("max-age").map_or(YEAR, |at| *at.value);
+        let is = |key| table.bool(key).is_some_and(|at| *at.value);
+        let (below, preload) = (is("include-subdomains"), is("preload"));
+        let open = https == Https::Allow && !self.lost("https");
+        let mut warn = |span, message: &str, hint: &str| {
+            self.out.push(layers[file].file.error("weak-hsts", span, message).hint(hint).warning());
+        };
+        if open && max_age > 0 {
+            warn(
+                span.clone(),
+                "plain HTTP still answers, so a first visit stays open to eavesdroppers",
+                "add https = \"redirect\", once every host has a certificate",
+            );
+        }
+        if preload && !(below && max_age >= YEAR) {
+            warn(
+                table.key_span("preload").unwrap_or(span),
+                "lists of preloaded hosts take only those with include-subdomains and a max-age of a year or more",
+                "preload needs include-subdomains = true and max-age = 31536000 at least (hstspreload.org)",
+            );
+        }
+        Some(format!(
+            "max-age={max_age}{}{}",
+            if below { "; includeSubDomains" } else { "" },
+            if preload { "; preload" } else { "" }
+        ))
+    }
+
     /// A list of names in `[url]`; a name without any, or with one of these characters, is reported and left out.
     fn names(&mut self, key: &str, what: &str, example: &str, refused: &[char]) -> Vec<String> {
         let Some((file, list)) =
@@ -80,3 +123,6 @@ impl Builder<'_> {
         names.into_iter().map(|at| at.value).collect()
     }
 }
+
+/// A year, in seconds: what `max-age` of HSTS is where absent, and the least with which hosts are preloaded.
+const YEAR: i64 = 31_536_000;

@@ -3,6 +3,8 @@
 //! The reader checks files against these tables, the JSON Schema and `waypost config` are printed from them, and their
 //! docs are the manual that editors show. A key that is not here does not exist.
 
+use crate::model::Https;
+
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -98,6 +100,18 @@ pub const SITE: &[Key] = &[
         "Cache-Control of the site's answers; gateway.toml's [answers] cache-control where absent.",
     ),
     key(
+        "https",
+        Kind::Word(&Https::WORDS),
+        "\"allow\"",
+        "What happens to a request by plain HTTP, in every phase: `allow` answers it; `redirect` sends it to the same URL with https:// (301 for GET and HEAD, 308 otherwise; the port is [listen] https-port of gateway.toml); `require` answers 403 with a page that links there.",
+    ),
+    key(
+        "hsts",
+        Kind::Table(HSTS),
+        "",
+        "Strict-Transport-Security of the site's answers over HTTPS, such as { max-age = 31536000 }: browsers then never ask its hosts by plain HTTP. Not sent where absent. Taken whole from the nearest file that has one.",
+    ),
+    key(
         "archive",
         Kind::Text,
         "",
@@ -162,6 +176,23 @@ pub const SITE: &[Key] = &[
             "",
             "What old URLs are expected to do; `waypost test` and `waypost check` run them.",
         ),
+    ),
+];
+
+/// `hsts`.
+pub const HSTS: &[Key] = &[
+    key(
+        "max-age",
+        Kind::Number(0, 315_360_000),
+        "31536000",
+        "How long browsers remember it, in seconds; 0 makes them forget what an earlier answer said.",
+    ),
+    key("include-subdomains", Kind::Bool, "false", "Whether it holds for every host below the site's hosts too."),
+    key(
+        "preload",
+        Kind::Bool,
+        "false",
+        "Whether browsers may build the site's hosts into their lists (hstspreload.org), which takes months to undo.",
     ),
 ];
 
@@ -300,7 +331,7 @@ pub const TEST: &[Key] = &[
     required(
         "expect",
         Kind::Text,
-        "`301 https://new.example/page`; `410`, `404`, `200`, `501` (a target that is not allowed); `200 URL` for a notice that goes there; `410 URL` for a page that offers that link; `serve PLATFORM /path`. What is left out is not compared.",
+        "`301 https://new.example/page`; `410`, `404`, `200`, `501` (a target that is not allowed); `200 URL` for a notice that goes there; `403 URL` for a page that asks for https and links there; `410 URL` for a page that offers that link; `serve PLATFORM /path`. What is left out is not compared.",
     ),
     key("method", Kind::Text, "\"GET\"", "The method of the request."),
     key("date", Kind::Date, "", "When the request is made; today where absent."),
@@ -323,6 +354,12 @@ pub const GATEWAY: &[Key] = &[
 pub const LISTEN: &[Key] = &[
     key("http", Kind::Texts, "[\"[::]:8080\"]", "Addresses for plain HTTP."),
     key("https", Kind::Texts, "[]", "Addresses for HTTPS. Not served yet: the gateway says so at start."),
+    key(
+        "https-port",
+        Kind::Number(1, 65_535),
+        "443",
+        "The port at which citizens reach the HTTPS addresses: redirects of sites with https = \"redirect\" name it unless it is 443.",
+    ),
     key("admin", Kind::Text, "\"127.0.0.1:9180\"", "Address of /healthz, /readyz and /metrics. Keep it private."),
     key(
         "trusted-proxies",

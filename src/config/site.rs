@@ -10,7 +10,7 @@ use super::reader::{At, Role, Table, read};
 use super::rule::{self, Fallback, Rule};
 use super::syntax::drop_echoes;
 use super::template::{Fault, Template};
-use crate::model::{Host, HostPattern, Lifecycle, RedirectStatus, Target};
+use crate::model::{Host, HostPattern, Https, Lifecycle, RedirectStatus, Target};
 use crate::url::{Canonicalizer, UrlSettings};
 
 /// A file read into a table: a site file, or a `defaults.toml`.
@@ -68,6 +68,10 @@ pub struct Site {
     pub status: RedirectStatus,
     /// Cache-Control of its answers.
     pub cache_control: Option<String>,
+    /// What happens to plain HTTP, and where that was written.
+    pub https: (Https, Place),
+    /// Strict-Transport-Security of its answers over HTTPS.
+    pub hsts: Option<String>,
     /// Link to an archive's copy.
     pub archive: Option<Template>,
     /// What `{timestamp}` stands for.
@@ -207,7 +211,7 @@ impl Builder<'_> {
     }
 
     /// Whether a key of the top was there in some file, but could not be read.
-    fn lost(&self, key: &str) -> bool {
+    pub(super) fn lost(&self, key: &str) -> bool {
         self.layers.iter().any(|layer| layer.table.lost(key))
     }
 
@@ -222,6 +226,7 @@ impl Builder<'_> {
         let archive = self.archive();
         let rules = self.rules(&canonicalizer, status);
         let fallback = self.fallback(status);
+        let https = self.https();
         let layer = &self.layers[0];
         let tests = expectation::build(self, &layer.file, &layer.table);
         Site {
@@ -235,6 +240,8 @@ impl Builder<'_> {
             wave: self.nearest("", |table| table.number("wave")).map(|(_, at)| *at.value as u16),
             status,
             cache_control: self.cache_control(),
+            hsts: self.hsts(https.0),
+            https,
             archive,
             timestamp,
             report: self.text("report").map_or_else(|| REPORT_LINK.to_owned(), |(_, at)| at.value),
@@ -362,7 +369,7 @@ impl Builder<'_> {
     }
 
     /// Where the nearest table of that name was written.
-    fn table_place(&self, name: &str) -> Place {
+    pub(super) fn table_place(&self, name: &str) -> Place {
         let spans = self.layers.iter().map(|layer| layer.table.key_span(name)).enumerate();
         match spans.into_iter().find_map(|(file, span)| Some((file, span?))) {
             Some((file, span)) => self.place(file as u16, span),

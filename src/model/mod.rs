@@ -4,6 +4,7 @@
 //! Never does: I/O, parsing of files, matching. Depends on nothing else in the crate.
 
 mod host;
+mod https;
 mod phase;
 mod status;
 mod target;
@@ -11,6 +12,7 @@ mod verdict;
 
 pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};
+pub use https::Https;
 pub use phase::{Lifecycle, Phase};
 pub use status::RedirectStatus;
 pub use target::{MAX_TARGET_URL, Target, TargetFault};

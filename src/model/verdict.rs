@@ -83,6 +83,11 @@ pub enum Verdict<'a> {
         /// The target as the file has it.
         target: &'a str,
     },
+    /// The site answers over HTTPS only, and this request came by plain HTTP: 403.
+    HttpsRequired {
+        /// The same URL with `https://`, as checked as the location of a redirect.
+        location: &'a str,
+    },
     /// The gateway's own health, for load balancers in front of it.
     Health,
     /// No site has this host: 404 with a page of its own.
@@ -122,6 +127,8 @@ pub enum Outcome {
     Serve,
     /// [`Verdict::Refused`].
     Refused,
+    /// [`Verdict::HttpsRequired`].
+    HttpsRequired,
     /// [`Verdict::Health`].
     Health,
     /// [`Verdict::UnknownHost`].
@@ -132,7 +139,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 13] = [
         Outcome::Redirect,
         Outcome::Notice,
         Outcome::Gone,
@@ -142,6 +149,7 @@ impl Outcome {
         Outcome::Sitemap,
         Outcome::Serve,
         Outcome::Refused,
+        Outcome::HttpsRequired,
         Outcome::Health,
         Outcome::UnknownHost,
         Outcome::BadRequest,
@@ -159,6 +167,7 @@ impl Outcome {
             Outcome::Sitemap => "sitemap",
             Outcome::Serve => "serve",
             Outcome::Refused => "refused",
+            Outcome::HttpsRequired => "https_required",
             Outcome::Health => "health",
             Outcome::UnknownHost => "unknown_host",
             Outcome::BadRequest => "bad_request",
@@ -179,6 +188,7 @@ impl Verdict<'_> {
             Verdict::Sitemap(_) => Outcome::Sitemap,
             Verdict::Serve { .. } => Outcome::Serve,
             Verdict::Refused { .. } => Outcome::Refused,
+            Verdict::HttpsRequired { .. } => Outcome::HttpsRequired,
             Verdict::Health => Outcome::Health,
             Verdict::UnknownHost => Outcome::UnknownHost,
             Verdict::BadRequest(_) => Outcome::BadRequest,
@@ -189,6 +199,7 @@ impl Verdict<'_> {
     pub fn status(&self) -> u16 {
         match self {
             Verdict::Redirect { status, .. } => *status,
+            Verdict::HttpsRequired { .. } => 403,
             Verdict::Gone(_) => 410,
             Verdict::NotFound(_) | Verdict::UnknownHost => 404,
             Verdict::Notice { .. } | Verdict::Text { .. } | Verdict::Robots | Verdict::Sitemap(_) | Verdict::Health => {

@@ -47,6 +47,11 @@ pub enum Page<'a> {
     NotServed,
     /// 501: the target is not allowed by the gateway's policy.
     Refused,
+    /// 403: the site answers over https only.
+    HttpsRequired {
+        /// The same address with https.
+        location: &'a str,
+    },
     /// 400: the request target can't be a URL.
     BadRequest {
         /// Why, in English, for whoever repairs the link.
@@ -155,14 +160,16 @@ fn asked(url: &str, labels: &words::Labels) -> String {
 
 /// The ways on, best first; nothing at all if there are none. The same URL is offered once.
 fn links(page: Page<'_>, facts: &Facts<'_>, labels: &words::Labels) -> String {
-    let new = match page {
-        Page::Notice { location } => Some(location),
-        _ => None,
+    let (new, secure) = match page {
+        Page::Notice { location } => (Some(location), None),
+        Page::HttpsRequired { location } => (None, Some(location)),
+        _ => (None, None),
     };
     let mut offered = Vec::new();
     let mut items = String::new();
     for (class, label, href) in [
         (" class=\"new\"", labels.new, new),
+        (" class=\"new\"", labels.secure, secure),
         ("", labels.suggest, facts.suggest),
         ("", labels.home, facts.home),
         ("", labels.archive, facts.archive),

@@ -5,7 +5,7 @@ const MAX_PAGE: usize = 6 * 1024;
 
 const LOCATION: &str = "https://www.qingshan.example/jyj/c12/77.html";
 
-fn every_page() -> [Page<'static>; 8] {
+fn every_page() -> [Page<'static>; 9] {
     [
         Page::NotFound,
         Page::Gone,
@@ -13,6 +13,7 @@ fn every_page() -> [Page<'static>; 8] {
         Page::UnknownHost,
         Page::NotServed,
         Page::Refused,
+        Page::HttpsRequired { location: "https://jyj.qingshan.example/news.asp?classid=3&id=77" },
         Page::BadRequest { reason: "the path has a NUL" },
         Page::Unavailable,
     ]
@@ -114,7 +115,7 @@ fn only_web_links_are_links() {
             code: Some("43"),
             ..Facts::default()
         };
-        for page in [Page::Gone, Page::Notice { location: bad }] {
+        for page in [Page::Gone, Page::Notice { location: bad }, Page::HttpsRequired { location: bad }] {
             let html = render(page, &facts, Lang::En);
             assert!(
                 !html.contains("<a ") && !html.contains("http-equiv") && !html.contains("by itself"),

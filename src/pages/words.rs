@@ -56,6 +56,11 @@ fn chinese(page: Page<'_>) -> Words {
             happened: "为这个网址登记的新网址不在允许的范围内。为了您的安全，我们没有打开它。这不是您的操作有误。",
             advice: "请从新网站的首页查找。欢迎您报告这个错误，帮助我们改正。".into(),
         },
+        Page::HttpsRequired { .. } => Words {
+            heading: "请用 https 打开这个网址",
+            happened: "为了保护您的信息，这个网站只接受加密连接，而您的网址以 http:// 开头。这不是您的操作有误。",
+            advice: "请用以 https:// 开头的网址打开，并把收藏的网址也改过来。".into(),
+        },
         Page::BadRequest { .. } => Words {
             heading: "这个网址写得不对",
             happened: "网址里有无法识别的内容，所以打不开。",
@@ -117,6 +122,12 @@ fn english(page: Page<'_>) -> Words {
             advice: "Please start from the home page of the new website. If you report this error, you help us to correct it."
                 .into(),
         },
+        Page::HttpsRequired { .. } => Words {
+            heading: "Please open this address with https",
+            happened: "To protect your information, this website accepts encrypted connections only, \
+                       and your address begins with http://. You did nothing wrong.",
+            advice: "Open the address that begins with https://, and change your bookmark if you have one.".into(),
+        },
         Page::BadRequest { .. } => Words {
             heading: "This address is not valid",
             happened: "The address has something in it that cannot be understood, so it cannot be opened.",
@@ -136,6 +147,7 @@ pub(super) struct Labels {
     pub detail: &'static str,
     pub advice_heading: &'static str,
     pub new: &'static str,
+    pub secure: &'static str,
     pub suggest: &'static str,
     pub home: &'static str,
     pub archive: &'static str,
@@ -154,6 +166,7 @@ pub(super) fn labels(lang: Lang) -> &'static Labels {
             detail: "技术说明：",
             advice_heading: "您可以这样做",
             new: "打开新网址",
+            secure: "用 https 打开",
             suggest: "看看这个网页有没有您要的内容",
             home: "打开新网站的首页",
             archive: "查看旧网页的存档",
@@ -166,6 +179,7 @@ pub(super) fn labels(lang: Lang) -> &'static Labels {
             detail: "Technical detail: ",
             advice_heading: "What you can do",
             new: "Open the new address",
+            secure: "Open with https",
             suggest: "See whether this page has what you need",
             home: "Go to the home page of the new website",
             archive: "See an archived copy of the old page",

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::{Gone, HostBuf, Method, Phase, Source, Verdict};
-use crate::url::{Canonical, Form};
+use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Source, Verdict};
+use crate::url::{Canonical, Form, TargetError};
 
 use super::mappings::{Hit, HitAction};
-use super::render::{Values, render};
+use super::render::{Values, https_url, render};
 use super::rules::{RuleScratch, RuleSet};
 use super::site::{Action, FallbackAction, LinkTemplates, Redirect, SiteTable};
 use super::snapshot::{Found, Snapshot};
@@ -81,7 +81,7 @@ impl Snapshot {
                 return decision(Verdict::BadRequest("the Host header is not a host name"));
             }
         };
-        let Some(Found { number, site, host, preview }) = found else {
+        let Some(Found { number, site, asked, host, preview }) = found else {
             trace.step("host", None, || "no site has this host".to_owned());
             return decision(Verdict::UnknownHost);
         };
@@ -97,6 +97,14 @@ impl Snapshot {
             phase: Some(phase),
             source,
         };
+        // In every phase, and before anything of the site is looked up; a challenge of ACME, which comes by plain HTTP
+        // (RFC 8555, 8.3), will stand before this.
+        if site.https != Https::Allow && !request.secure {
+            let source = site.source(site.https_line);
+            trace.step("https", source, || format!("plain HTTP: {}", site.https));
+            let fits = https_url(asked, &self.https_port, request.target, location);
+            return decision((insist(site.https, fits.then_some(location), request.method), source));
+        }
         if let Err(error) = site.canonicalizer.canonicalize(request.target, Form::Wire, url) {
             trace.step("url", None, || error.to_string());
             return decision((Verdict::BadRequest(error.message()), None));
@@ -131,7 +139,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         }
         let rules = site.rules.len();
         // Rules that come first hold in every phase: the files by which search engines verify a site must outlive it.
-        if let Some(number) = self.matching_rule("first rules", 0..site.first_rules) {
+        if let Some(number) = self.matching_rule("first rules", 0..site.first_rules as usize) {
             return self.answer_rule(number, phase);
         }
         match phase {
@@ -162,7 +170,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
                 {
                     return (notice(home, phase), site.source(site.home_line));
                 }
-                if let Some(number) = self.matching_rule("rules", site.first_rules..rules) {
+                if let Some(number) = self.matching_rule("rules", site.first_rules as usize..rules) {
                     return self.answer_rule(number, phase);
                 }
                 if let Some(built_in) = self.built_in() {
@@ -195,7 +203,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         }
     }
 
-    fn home(&mut self, status: crate::model::RedirectStatus) -> Option<Verdict<'a>> {
+    fn home(&mut self, status: RedirectStatus) -> Option<Verdict<'a>> {
         let site = self.site;
         let home = site.home.as_ref()?;
         self.trace.step("home", site.source(site.home_line), || "`/` goes home".to_owned());
@@ -389,6 +397,16 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             }
             FallbackAction::Serve { platform, .. } => self.serve(platform, None),
         }
+    }
+}
+
+/// The answer to plain HTTP where a site wants HTTPS: `location` is the same URL with `https://`, `None` if that is too
+/// long to be sent.
+fn insist(https: Https, location: Option<&mut String>, method: Method) -> Verdict<'_> {
+    match location {
+        None => Verdict::BadRequest(TargetError::TooLong.message()),
+        Some(location) if https == Https::Require => Verdict::HttpsRequired { location },
+        Some(location) => Verdict::Redirect { status: RedirectStatus::Permanent.code(method), location },
     }
 }
 

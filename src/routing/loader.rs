@@ -27,6 +27,7 @@ pub struct Loader {
     guard: Option<Vec<HostPattern>>,
     platforms: Vec<(String, Option<Host>)>,
     health_paths: Vec<String>,
+    https_port: u16,
     layers: HashMap<String, (Stamp, Arc<Layer>)>,
     sites: BTreeMap<String, SiteState>,
     policy: Policy,
@@ -88,6 +89,7 @@ impl Loader {
             guard: gateway.allowed_targets.clone(),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             health_paths: gateway.health_paths.clone(),
+            https_port: gateway.https_port,
             layers: HashMap::new(),
             sites: BTreeMap::new(),
             policy: Policy::default(),
@@ -292,6 +294,7 @@ impl Loader {
                 chosen.iter().map(|(_, table)| table.clone()).collect(),
                 |table| !is_new(table),
                 self.health_paths.clone(),
+                self.https_port,
             );
             let mut findings: Vec<(String, Diagnostic)> = Vec::new();
             for conflict in &conflicts {

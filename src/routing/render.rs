@@ -1,7 +1,9 @@
 //! Templates → locations and paths.
 
+use std::fmt::Write;
+
 use crate::config::template::{Filter, Piece, Template, Value};
-use crate::url::{Component, encode_component};
+use crate::url::{Component, MAX_TARGET, encode_component};
 
 /// What the values of a template are taken from.
 #[derive(Clone, Copy)]
@@ -43,6 +45,17 @@ pub(super) fn render(template: &Template, values: &Values<'_>, keep_query: bool,
     out.len() <= MAX_LOCATION
 }
 
+/// Writes the URL that was asked for into `out`, with `https://`: the canonical host, `port` (with its colon; may be empty),
+/// path and query as they were sent. False if it is too long to be sent.
+pub(super) fn https_url(host: &str, port: &str, target: &[u8], out: &mut String) -> bool {
+    out.clear();
+    if target.len() > MAX_TARGET {
+        return false;
+    }
+    push_url("https://", host, port, target, out);
+    out.len() <= MAX_LOCATION
+}
+
 fn push_value(value: Value, filters: &[Filter], in_query: bool, values: &Values<'_>, out: &mut String) -> bool {
     match value {
         Value::Capture(number) => {
@@ -66,16 +79,22 @@ fn push_value(value: Value, filters: &[Filter], in_query: bool, values: &Values<
             Some(query) => push_as_sent(query, out),
         },
         Value::Url => {
-            out.push_str(if values.secure { "https://" } else { "http://" });
-            out.push_str(values.host);
-            push_path(values.target, out);
-            if let Some(query) = path_and_query(values.target).1 {
-                out.push('?');
-                push_as_sent(query, out);
-            }
+            let scheme = if values.secure { "https://" } else { "http://" };
+            push_url(scheme, values.host, "", values.target, out);
         }
     }
     true
+}
+
+fn push_url(scheme: &str, host: &str, port: &str, target: &[u8], out: &mut String) {
+    out.push_str(scheme);
+    out.push_str(host);
+    out.push_str(port);
+    push_path(target, out);
+    if let Some(query) = path_and_query(target).1 {
+        out.push('?');
+        push_as_sent(query, out);
+    }
 }
 
 fn filtered(text: &str, filters: &[Filter]) -> Option<String> {
@@ -131,7 +150,10 @@ fn push_path(target: &[u8], out: &mut String) {
 fn push_as_sent(raw: &[u8], out: &mut String) {
     for &byte in raw {
         match byte {
-            b'"' | b'<' | b'>' | b'\\' | 0..=b' ' | 0x7F.. => out.push_str(&format!("%{byte:02X}")),
+            b'"' | b'<' | b'>' | b'\\' | 0..=b' ' | 0x7F.. => {
+                // Writing to a String can't fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
             _ => out.push(char::from(byte)),
         }
     }

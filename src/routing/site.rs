@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::template::Template;
-use crate::model::{HostPattern, Lifecycle, RedirectStatus, Source, Target};
+use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Source, Target};
 use crate::url::Canonicalizer;
 
 use super::mappings::MappingTable;
@@ -20,8 +20,9 @@ pub struct SiteTable {
     pub canonicalizer: Arc<Canonicalizer>,
     /// When each phase begins.
     pub lifecycle: Lifecycle,
+    pub(super) https: Https,
     /// How many rules come before the mappings.
-    pub(super) first_rules: usize,
+    pub(super) first_rules: u32,
     pub(super) rules: RuleSet,
     /// Exact mappings.
     pub mappings: MappingTable,
@@ -43,6 +44,8 @@ pub struct SiteTable {
     pub wave: Option<u16>,
     /// Cache-Control of its answers, if not the gateway's.
     pub cache_control: Option<String>,
+    /// Strict-Transport-Security of its answers over HTTPS.
+    pub hsts: Option<String>,
     /// Template of the report-an-error link.
     pub report: String,
     /// Whether `aka` previews answer.
@@ -52,6 +55,7 @@ pub struct SiteTable {
     pub(super) home_line: Line,
     pub(super) hosts_line: Line,
     pub(super) lifecycle_line: Line,
+    pub(super) https_line: Line,
     pub(super) archive: Option<Template>,
     pub(super) timestamp: String,
     pub(super) rule_actions: Vec<RuleAction>,

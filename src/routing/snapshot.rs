@@ -16,6 +16,8 @@ pub struct Snapshot {
     exact: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     below: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     health_paths: Vec<String>,
+    /// What follows the host in a URL of ours with https: nothing, or `:8443`.
+    pub(super) https_port: String,
 }
 
 /// A host that two sites claim.
@@ -34,6 +36,8 @@ pub struct HostConflict {
 pub(super) struct Found<'a> {
     pub number: usize,
     pub site: &'a Arc<SiteTable>,
+    /// The host that was asked for, in canonical spelling.
+    pub asked: &'a str,
     /// The host that the request is for: the one that was asked for, or the one that a preview stands for.
     pub host: &'a str,
     pub preview: bool,
@@ -41,13 +45,15 @@ pub(super) struct Found<'a> {
 
 impl Snapshot {
     /// Puts sites together. `incumbent` says which of them were live before: a host that two sites claim stays with
-    /// the incumbent, else with the one that comes first.
+    /// the incumbent, else with the one that comes first. `https_port` is the port that redirects to https go to.
     pub fn new(
         sites: Vec<Arc<SiteTable>>,
         incumbent: impl Fn(&SiteTable) -> bool,
         health_paths: Vec<String>,
+        https_port: u16,
     ) -> (Self, Vec<HostConflict>) {
-        let mut snapshot = Snapshot { health_paths, ..Snapshot::default() };
+        let https_port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
+        let mut snapshot = Snapshot { health_paths, https_port, ..Snapshot::default() };
         let mut conflicts = Vec::new();
         let (old, new): (Vec<usize>, Vec<usize>) = (0..sites.len()).partition(|&number| incumbent(&sites[number]));
         for number in old.into_iter().chain(new) {
@@ -118,20 +124,20 @@ impl Snapshot {
         Ok(self.find_canonical(raw, host, preview_buf))
     }
 
-    fn find_canonical<'a>(&'a self, raw: &[u8], host: &'a str, preview_buf: &'a mut String) -> Option<Found<'a>> {
-        let (number, host, preview) = match self.exact(host) {
-            Some(number) => (number, host, false),
+    fn find_canonical<'a>(&'a self, raw: &[u8], asked: &'a str, preview_buf: &'a mut String) -> Option<Found<'a>> {
+        let (number, host, preview) = match self.exact(asked) {
+            Some(number) => (number, asked, false),
             // A preview is asked before a wildcard: `*.example.org` would swallow `aka.example.org`.
-            None => match self.preview(host, preview_buf) {
+            None => match self.preview(asked, preview_buf) {
                 Some(number) => (number, preview_buf.as_str(), true),
-                None => (self.below(host)?, host, false),
+                None => (self.below(asked)?, asked, false),
             },
         };
         let site = self.sites.get(number)?;
         if !site.canonicalizer.settings().accept_trailing_dot && has_trailing_dot(raw) {
             return None;
         }
-        Some(Found { number, site, host, preview })
+        Some(Found { number, site, asked, host, preview })
     }
 
     fn exact(&self, host: &str) -> Option<usize> {

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 36] = [
+const CODES: [&str; 37] = [
     "bad-address",
     "bad-charset",
     "bad-fallback",
@@ -49,6 +49,7 @@ const CODES: [&str; 36] = [
     "unknown-platform",
     "unreachable-rule",
     "unreadable",
+    "weak-hsts",
     "wrong-type",
 ];
 

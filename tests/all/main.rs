@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod client;
+mod https;
 mod layers;
 mod oracle;
 mod pages;

@@ -49,6 +49,7 @@ fn every_page() -> BTreeMap<String, String> {
         ("unknown_host", Page::UnknownHost),
         ("not_served", Page::NotServed),
         ("refused", Page::Refused),
+        ("https_required", Page::HttpsRequired { location: &URL.replace("http:", "https:") }),
         ("bad_request", Page::BadRequest { reason: "the path has a NUL" }),
         ("unavailable", Page::Unavailable),
     ];

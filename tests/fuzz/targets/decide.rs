@@ -35,7 +35,9 @@ fuzz_target!(|data: &[u8]| {
         let mut scratch = Scratch::default();
         let decision = snapshot.decide(&request, now, &mut scratch);
         let location = match decision.verdict {
-            Verdict::Redirect { location, .. } | Verdict::Notice { location } => location,
+            Verdict::Redirect { location, .. }
+            | Verdict::Notice { location }
+            | Verdict::HttpsRequired { location } => location,
             _ => continue,
         };
         assert!(location.bytes().all(|byte| byte.is_ascii_graphic()), "{location:?}");
