@@ -10,6 +10,9 @@ pub struct Host(Box<str>);
 /// Longest host name in octets (RFC 1035, 2.3.4), with room for brackets.
 const MAX_HOST: usize = 255;
 
+/// Longest label of a name in octets (RFC 1035, 2.3.4).
+const MAX_LABEL: usize = 63;
+
 /// Why a text is not a host. The client (or the file) is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -40,11 +43,12 @@ impl Host {
     /// As [`Host::parse`].
     pub fn canonical<'b>(raw: &[u8], buf: &'b mut HostBuf) -> Result<&'b str, HostError> {
         let name = without_port(raw)?;
-        let name = name.strip_suffix(b".").unwrap_or(name);
+        let name = without_trailing_dot(name).unwrap_or(name);
         if name.is_empty() {
             return Err(HostError::Empty);
         }
-        if name.len() > MAX_HOST {
+        // A character takes up to four bytes of UTF-8, and may take one of its A-label.
+        if name.len() > MAX_HOST && (name.is_ascii() || name.len() > 4 * MAX_HOST) {
             return Err(HostError::TooLong);
         }
         if name[0] == b'[' {
@@ -54,7 +58,6 @@ impl Host {
         }
         if !name.is_ascii() {
             let ascii = idna::domain_to_ascii_cow(name, idna::AsciiDenyList::URL).map_err(|_| HostError::Invalid)?;
-            let ascii = ascii.strip_suffix('.').unwrap_or(&ascii);
             if ascii.len() > MAX_HOST {
                 return Err(HostError::TooLong);
             }
@@ -71,7 +74,12 @@ impl Host {
 
 /// Whether the host of a request was spelled with the trailing dot of a fully qualified name.
 pub(crate) fn has_trailing_dot(raw: &[u8]) -> bool {
-    without_port(raw).is_ok_and(|name| name.ends_with(b"."))
+    without_port(raw).is_ok_and(|name| without_trailing_dot(name).is_some())
+}
+
+/// A name without its trailing dot, if it has one: `.`, or one of those that UTS 46 takes for it.
+fn without_trailing_dot(name: &[u8]) -> Option<&[u8]> {
+    [".", "\u{3002}", "\u{FF0E}", "\u{FF61}"].iter().find_map(|dot| name.strip_suffix(dot.as_bytes()))
 }
 
 /// Strips `:port`; keeps the brackets of an IPv6 address.
@@ -111,12 +119,12 @@ impl HostBuf {
             match byte {
                 b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
                 b'A'..=b'Z' => label += 1,
-                b'.' if label > 0 => label = 0,
+                b'.' if (1..=MAX_LABEL).contains(&label) => label = 0,
                 _ => return Err(HostError::Invalid),
             }
             *out = byte.to_ascii_lowercase();
         }
-        if label == 0 {
+        if !(1..=MAX_LABEL).contains(&label) {
             return Err(HostError::Invalid);
         }
         self.len = name.len();
@@ -207,6 +215,8 @@ mod tests {
             ("www.example.org:", "www.example.org"),
             ("青山县.政务", "xn--5nr35r7q5c.xn--zfr164b"),
             ("XN--ZFR164B", "xn--zfr164b"),
+            ("青山县。政务。", "xn--5nr35r7q5c.xn--zfr164b"),
+            ("www.example．", "www.example"),
             ("10.1.2.3:80", "10.1.2.3"),
             ("[2001:DB8::0:1]:8080", "[2001:db8::1]"),
         ] {
@@ -216,12 +226,37 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for raw in
-            ["", ":80", ".", "a..b", ".a", "a b", "a/b", "a@b", "a:b", "a:123456", "[::1", "[x]", "[]", "a\0b", "a%2eb"]
-        {
+        let long = "a".repeat(64);
+        for raw in [
+            "",
+            ":80",
+            ".",
+            "a..b",
+            ".a",
+            "a b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:123456",
+            "[::1",
+            "[x]",
+            "[]",
+            "a\0b",
+            "a%2eb",
+            "a..",
+            "青山县..",
+            "青山县。.",
+            "。",
+            &long,
+            &format!("{long}.example"),
+        ] {
             assert!(Host::parse(raw.as_bytes()).is_err(), "{raw:?}");
         }
         assert_eq!(Host::parse(&[b'a'; 300]), Err(HostError::TooLong));
+        assert_eq!(Host::parse("é".repeat(600).as_bytes()), Err(HostError::TooLong));
+        // The A-labels count, not the UTF-8.
+        let name = "éééééééééé.".repeat(13);
+        assert!(name.len() > MAX_HOST && Host::parse(name.as_bytes()).is_ok());
         assert!(Host::parse(b"\xff\xfe").is_err());
     }
 
