@@ -8,6 +8,7 @@ mod https;
 mod layers;
 mod oracle;
 mod pages;
+mod payloads;
 mod schema;
 mod serve;
 mod url;
