@@ -13,7 +13,7 @@ mod load;
 mod report;
 mod serve;
 
-use crate::config::parse_date;
+use crate::config::{Listen, parse_date};
 
 /// Keeps a government's retired web addresses alive: fronts the old domains and sends every old URL to its new home.
 ///
@@ -122,12 +122,12 @@ struct ServeArgs {
     /// Folder of certificates and keys.
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
-    /// Address for plain HTTP, such as 0.0.0.0:8080; may be given several times.
+    /// Address for plain HTTP, such as 0.0.0.0:8080 or unix:/run/waypost/http.sock; may be given several times. "ADDR proxy" expects the PROXY protocol.
     #[arg(long, value_name = "ADDR")]
-    http: Vec<SocketAddr>,
-    /// Address for HTTPS; may be given several times. Not served yet.
+    http: Vec<Listen>,
+    /// Address for HTTPS, as --http; may be given several times.
     #[arg(long, value_name = "ADDR")]
-    https: Vec<SocketAddr>,
+    https: Vec<Listen>,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,

@@ -4,12 +4,14 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::keys::{self, Key, Kind};
+use super::listen::Listen;
 use super::reader::{At, Role, Table, read};
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
@@ -22,10 +24,10 @@ pub struct Gateway {
     pub routes: PathBuf,
     /// Folder of certificates.
     pub certs: PathBuf,
-    /// Addresses for plain HTTP.
-    pub http: Vec<SocketAddr>,
-    /// Addresses for HTTPS.
-    pub https: Vec<SocketAddr>,
+    /// Listeners for plain HTTP.
+    pub http: Vec<Listen>,
+    /// Listeners for HTTPS.
+    pub https: Vec<Listen>,
     /// Port of HTTPS for citizens, as redirects to https name it.
     pub https_port: u16,
     /// Address of health and metrics.
@@ -34,6 +36,10 @@ pub struct Gateway {
     pub trusted_proxies: Vec<IpNet>,
     /// Worker threads; 0 is one per core.
     pub threads: usize,
+    /// Whether each worker thread has listening sockets of its own (SO_REUSEPORT).
+    pub reuse_port: bool,
+    /// How the process ends and is replaced.
+    pub process: Process,
     /// Platforms by name.
     pub platforms: BTreeMap<String, Platform>,
     /// Hosts that redirects may go to; homes, sites and platforms where absent.
@@ -61,6 +67,17 @@ pub struct Platform {
     pub host: Option<Host>,
 }
 
+/// How the process ends and is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// How long connections are still accepted after SIGTERM, while readiness already says no.
+    pub lame_duck: Duration,
+    /// How long open connections may take to finish after that.
+    pub drain: Duration,
+    /// Folder of the control socket; one is chosen where absent.
+    pub directory: Option<PathBuf>,
+}
+
 impl Default for Gateway {
     fn default() -> Self {
         // The defaults stand in the tables of keys, so that the manual, the schema and the program agree.
@@ -85,17 +102,23 @@ impl Gateway {
         let gateway = Gateway {
             routes: folder.join(reader.text("", "routes")),
             certs: folder.join(reader.text("", "certs")),
-            http: reader.addresses(listen, "http"),
-            https: reader.addresses(listen, "https"),
+            http: reader.listeners("http"),
+            https: reader.listeners("https"),
             https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
             admin: reader.address(listen, "admin"),
             trusted_proxies: reader.networks(listen, "trusted-proxies"),
             threads: reader.number(listen, "threads") as usize,
+            reuse_port: reader.flag(listen, "reuse-port"),
+            process: Process {
+                lame_duck: reader.milliseconds("process", "lame-duck"),
+                drain: reader.milliseconds("process", "drain"),
+                directory: reader.find("process", |table| table.text("directory")).map(|at| folder.join(at.value)),
+            },
             platforms: reader.platforms(),
             allowed_targets: reader.allowed_targets(),
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
-            watch: reader.find("reload", |table| table.bool("watch")).is_none_or(|at| *at.value),
+            watch: reader.flag("reload", "watch"),
             debounce: reader.number("reload", "debounce") as u64,
             log_level: reader.text("log", "level"),
             lost_targets: reader.lost_targets,
@@ -146,7 +169,7 @@ impl Gateway {
     fn knob(&self, table: &str, key: &Key, out: &mut String) {
         out.push_str(&format!("# {}\n", key.doc));
         let text = |items: Vec<String>| quote_all(&items);
-        let strings = |items: &[SocketAddr]| text(items.iter().map(ToString::to_string).collect());
+        let strings = |items: &[Listen]| text(items.iter().map(ToString::to_string).collect());
         let value = match (table, key.name) {
             ("", "routes") => quote(&self.routes.to_string_lossy()),
             ("", "certs") => quote(&self.certs.to_string_lossy()),
@@ -156,12 +179,16 @@ impl Gateway {
             ("listen", "admin") => quote(&self.admin.to_string()),
             ("listen", "trusted-proxies") => text(self.trusted_proxies.iter().map(ToString::to_string).collect()),
             ("listen", "threads") => self.threads.to_string(),
+            ("listen", "reuse-port") => self.reuse_port.to_string(),
+            ("process", "lame-duck") => self.process.lame_duck.as_millis().to_string(),
+            ("process", "drain") => self.process.drain.as_millis().to_string(),
+            ("process", "directory") => match &self.process.directory {
+                Some(directory) => quote(&directory.to_string_lossy()),
+                None => return absent(key, out),
+            },
             ("guard", "allowed-targets") => match &self.allowed_targets {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
-                None => {
-                    out.push_str("# allowed-targets = …\n");
-                    return;
-                }
+                None => return absent(key, out),
             },
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
@@ -172,6 +199,11 @@ impl Gateway {
         };
         out.push_str(&format!("{} = {value}\n", key.name));
     }
+}
+
+/// Shows a knob that has no value.
+fn absent(key: &Key, out: &mut String) {
+    out.push_str(&format!("# {} = …\n", key.name));
 }
 
 /// A file that says what the tables of keys say.
@@ -220,6 +252,14 @@ impl<'a> Reader<'a> {
         self.find(table, |table| table.number(key)).map_or(0, |at| *at.value)
     }
 
+    fn flag(&self, table: &str, key: &str) -> bool {
+        self.find(table, |table| table.bool(key)).is_some_and(|at| *at.value)
+    }
+
+    fn milliseconds(&self, table: &str, key: &str) -> Duration {
+        Duration::from_millis(self.number(table, key) as u64)
+    }
+
     fn header(&mut self, table: &str, key: &'static str) -> String {
         let text = self.text(table, key);
         if text.is_ascii() && !text.chars().any(char::is_control) {
@@ -244,8 +284,23 @@ impl<'a> Reader<'a> {
         parsed
     }
 
-    fn addresses(&mut self, table: &str, key: &str) -> Vec<SocketAddr> {
-        self.parsed(self.texts(table, key), ADDRESS_HINT)
+    fn listeners(&mut self, key: &str) -> Vec<Listen> {
+        let mut listeners: Vec<Listen> = Vec::new();
+        for At { value, span } in self.texts("listen", key) {
+            let fault = match value.parse::<Listen>() {
+                // Port 0 is another port each time.
+                Ok(new) if !new.address.is_any_port() && listeners.iter().any(|known| known.address == new.address) => {
+                    self.file.error("bad-address", span, format!("`{}` is listed twice", new.address))
+                }
+                Ok(new) => {
+                    listeners.push(new);
+                    continue;
+                }
+                Err(error) => self.file.error("bad-address", span, format!("`{value}` is {error}")).hint(LISTEN_HINT),
+            };
+            self.faults.push(fault);
+        }
+        listeners
     }
 
     fn address(&mut self, table: &str, key: &str) -> SocketAddr {
@@ -307,6 +362,8 @@ impl<'a> Reader<'a> {
         platforms
     }
 }
+
+const LISTEN_HINT: &str = "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or a Unix socket, such as `unix:/run/waypost/http.sock`; then perhaps the word `proxy`";
 
 const ADDRESS_HINT: &str = "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`";
 

@@ -342,6 +342,7 @@ pub const GATEWAY: &[Key] = &[
     key("routes", Kind::Text, "\"routes\"", "Folder of site files; relative to this file's folder."),
     key("certs", Kind::Text, "\"certs\"", "Folder of certificates and keys; relative to this file's folder."),
     key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
+    key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),
     key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
     key("guard", Kind::Table(GUARD), "", "What is admitted and allowed."),
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
@@ -352,8 +353,13 @@ pub const GATEWAY: &[Key] = &[
 
 /// `[listen]`.
 pub const LISTEN: &[Key] = &[
-    key("http", Kind::Texts, "[\"[::]:8080\"]", "Addresses for plain HTTP."),
-    key("https", Kind::Texts, "[]", "Addresses for HTTPS. Not served yet: the gateway says so at start."),
+    key(
+        "http",
+        Kind::Texts,
+        "[\"[::]:8080\"]",
+        "Listeners for plain HTTP: an IP address and a port (`[::]:8080` takes IPv4 too), or `unix:` and the absolute path of a Unix socket. The word `proxy` after it (`127.0.0.1:8081 proxy`) says that each connection begins with a PROXY protocol header, v1 or v2; it is taken from `trusted-proxies` and Unix sockets only.",
+    ),
+    key("https", Kind::Texts, "[]", "Listeners for HTTPS, written as those of `http`."),
     key(
         "https-port",
         Kind::Number(1, 65_535),
@@ -368,6 +374,34 @@ pub const LISTEN: &[Key] = &[
         "Addresses of proxies in front of the gateway whose X-Forwarded-Host and X-Forwarded-Proto are believed.",
     ),
     key("threads", Kind::Number(0, 1024), "0", "Worker threads; 0 is one per core."),
+    key(
+        "reuse-port",
+        Kind::Bool,
+        "false",
+        "Whether each worker thread listens on sockets of its own (SO_REUSEPORT), so that the system spreads connections evenly and wakes one thread for each: worth it with many cores and new connections. A connection that waits for a busy thread is then not taken by an idle one.",
+    ),
+];
+
+/// `[process]`.
+pub const PROCESS: &[Key] = &[
+    key(
+        "lame-duck",
+        Kind::Number(0, 3_600_000),
+        "0",
+        "How long connections are still accepted after SIGTERM, while /readyz already says no, in milliseconds. Behind a load balancer, longer than it takes to notice: its probe's interval times the failures it waits for. 0 where nothing probes.",
+    ),
+    key(
+        "drain",
+        Kind::Number(0, 3_600_000),
+        "30000",
+        "How long connections that are open when listening ends may take to finish, in milliseconds. Idle ones are closed at once.",
+    ),
+    key(
+        "directory",
+        Kind::Text,
+        "",
+        "Folder of the socket by which `waypost upgrade` reaches the running gateway; relative to this file's folder. It is made where missing, and must be the gateway's own with mode 0700. Where absent: $RUNTIME_DIRECTORY (systemd), else $XDG_RUNTIME_DIR/waypost, else /run/waypost for root, else waypost-UID in the folder for temporary files.",
+    ),
 ];
 
 /// `[platforms.NAME]`.

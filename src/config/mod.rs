@@ -18,13 +18,15 @@ pub mod template;
 
 mod diagnostic;
 mod habits;
+mod listen;
 mod reader;
 mod records;
 mod rule;
 mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Process};
+pub use listen::{Address, Listen, ListenError};
 pub use reader::{Role, Table, parse_date};
 pub use rule::{Action, Fallback, Links, Rule};
 pub use site::{Layer, Place, Site};

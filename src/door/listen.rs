@@ -1,72 +1,269 @@
-//! Listening sockets, bound before anything else is done and then handed to Pingora.
+//! Listening sockets, bound before anything else is done.
 //!
-//! Pingora binds when its services start, retries a port in use for half a minute, panics in the end, and does not tell
-//! the port it got for port 0. Bound here, a fault is one clear line at once. From then on the system queues
-//! connections, so clients wait for the first snapshot instead of being refused.
+//! Bound here, a fault is one clear line at once. From then on the system queues connections, so clients wait for the
+//! first snapshot instead of being refused.
+//!
+//! Owns: sockets and the files of Unix sockets. Never does: accepting (see [`super::workers`]).
+//!
+//! Invariants: a socket that exists listens; the file of a Unix socket is removed by the last who serves it, and never
+//! if it is somebody else's.
 
 use std::{
-    io,
+    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    os::fd::IntoRawFd,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::server::{ListenFds, ShutdownWatch};
-use pingora::services::{Service, listening};
+use socket2::{Domain, SockAddr, Type};
 
-/// A bound address.
+pub use crate::config::Address;
+
+/// What a listener's connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// What a listener says about its connections.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// What they speak.
+    pub kind: Kind,
+    /// Whether each begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// The bound address, for logs and metrics.
+    pub address: String,
+    /// The listener's place in the configuration: those for HTTP first, counted from 0.
+    pub number: usize,
+}
+
+/// A listener of the configuration and its sockets.
+#[derive(Debug)]
+pub struct Listener {
+    /// What its connections are.
+    pub origin: Arc<Origin>,
+    /// What it is called when it is handed to a new process: the address that was asked for.
+    pub name: String,
+    /// One that all workers share, or several (SO_REUSEPORT), each of which must be accepted from.
+    pub sockets: Vec<Socket>,
+}
+
+impl Listener {
+    /// The IP address and port, if it has one.
+    pub fn inet(&self) -> Option<SocketAddr> {
+        match self.sockets.first()?.address() {
+            Address::Inet(address) => Some(*address),
+            Address::Unix(_) => None,
+        }
+    }
+}
+
+/// A socket that listens.
 #[derive(Debug)]
 pub struct Socket {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Inner,
+    address: Address,
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+pub(super) enum Inner {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 /// An address that can't be had. The configuration or another process is at fault.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {}", explained(.reason))]
+#[error("can't listen on {address}: {}", explained(.address, .reason))]
 pub struct BindError {
     /// The address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the system says.
     pub reason: io::Error,
 }
 
-fn explained(error: &io::Error) -> String {
+fn explained(address: &Address, error: &io::Error) -> String {
+    let is_unix = matches!(address, Address::Unix(_));
     match error.kind() {
+        io::ErrorKind::AddrInUse if is_unix => "another program answers there".to_owned(),
         io::ErrorKind::AddrInUse => "another program has this port".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied if is_unix => "no permission to write to its folder".to_owned(),
         io::ErrorKind::PermissionDenied => "no permission (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned(),
+        io::ErrorKind::NotFound => "its folder is missing".to_owned(),
+        io::ErrorKind::AlreadyExists => "a file that is no socket is in the way".to_owned(),
         _ => error.to_string(),
     }
 }
 
 impl Socket {
-    /// Binds an address. `[::]` takes IPv4 too, and is `0.0.0.0` on a machine without IPv6.
+    /// Binds an address. `[::]` takes IPv4 too, and is `0.0.0.0` on a machine without IPv6. The file of a Unix socket
+    /// gets mode 0660; one that nobody answers on is replaced.
     ///
     /// # Errors
     /// If the address can't be had.
-    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let bind = |address| {
-            let listener = TcpListener::bind(address)?;
-            // Pingora takes over the socket as it is, and needs it so.
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok(Socket { listener, address })
+    pub fn bind(address: &Address) -> Result<Self, BindError> {
+        Self::bind_with(address, false)
+    }
+
+    /// Binds `count` sockets to one address, among which the system distributes connections. There is always one
+    /// only for a Unix socket, which can't be shared so.
+    ///
+    /// # Errors
+    /// If the address can't be had; sharing it with another program doesn't count as having it.
+    pub fn bind_set(address: &Address, count: usize) -> Result<Vec<Self>, BindError> {
+        if matches!(address, Address::Unix(_)) {
+            return Ok(vec![Self::bind(address)?]);
+        }
+        if !address.is_any_port() {
+            // The system would let us in beside another process of the same user that shares its port too.
+            drop(Self::bind(address)?);
+        }
+        let mut set = vec![Self::bind_with(address, true)?];
+        Self::extend_set(&mut set, count)?;
+        Ok(set)
+    }
+
+    /// Binds more sockets to the address of a set until there are `count`; a set that isn't shared stays as it is.
+    ///
+    /// # Errors
+    /// If the system refuses one.
+    pub fn extend_set(set: &mut Vec<Self>, count: usize) -> Result<(), BindError> {
+        let Some(first) = set.first() else { return Ok(()) };
+        let address = first.address.clone();
+        let is_shared =
+            matches!(address, Address::Inet(_)) && rustix::net::sockopt::socket_reuseport(first) == Ok(true);
+        while is_shared && set.len() < count {
+            set.push(Self::bind_with(&address, true)?);
+        }
+        Ok(())
+    }
+
+    fn bind_with(address: &Address, reuse_port: bool) -> Result<Self, BindError> {
+        let bound = match address {
+            Address::Inet(inet) => match bind_inet(*inet, reuse_port) {
+                Err(error) if inet.ip() == IpAddr::from([0u16; 8]) && lacks_ipv6(&error) => {
+                    let port = inet.port();
+                    log::warn!("this machine has no IPv6: listening on 0.0.0.0:{port} instead of {inet}");
+                    bind_inet(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), reuse_port)
+                }
+                bound => bound,
+            },
+            Address::Unix(path) => bind_unix(path),
         };
-        let bound = match bind(address) {
-            Err(error) if address.ip() == IpAddr::from([0u16; 8]) && lacks_ipv6(&error) => {
-                log::warn!("this machine has no IPv6: listening on 0.0.0.0:{} instead of {address}", address.port());
-                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
-            }
-            bound => bound,
-        };
-        bound.map_err(|reason| BindError { address, reason })
+        bound.map_err(|reason| BindError { address: address.clone(), reason })
+    }
+
+    /// Takes over a socket that another process bound, with the duty to remove its file.
+    ///
+    /// # Errors
+    /// If it is no socket that listens for TCP or Unix connections.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(fd);
+        if !socket.is_listener()? {
+            return Err(io::Error::other("this socket does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        match (local.as_socket(), local.as_pathname()) {
+            (Some(address), _) => Ok(Socket::tcp(socket, address)),
+            (None, Some(path)) => Socket::unix(socket, path),
+            (None, None) => Err(io::Error::other("this socket has no address")),
+        }
     }
 
     /// The address, with the port that the system chose for port 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Leaves the file of a Unix socket to whoever serves it now.
+    pub fn leave_file(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.is_ours = false;
+        }
+    }
+
+    /// Another handle of the same socket, without the duty to remove its file.
+    pub(super) fn handle(&self) -> io::Result<Inner> {
+        match &self.listener {
+            Inner::Tcp(listener) => listener.try_clone().map(Inner::Tcp),
+            Inner::Unix(listener) => listener.try_clone().map(Inner::Unix),
+        }
+    }
+
+    fn tcp(socket: socket2::Socket, address: SocketAddr) -> Self {
+        Socket { listener: Inner::Tcp(socket.into()), address: address.into(), file: None }
+    }
+
+    fn unix(socket: socket2::Socket, path: &Path) -> io::Result<Self> {
+        let file = SocketFile::of(path)?;
+        Ok(Socket { listener: Inner::Unix(socket.into()), address: Address::Unix(path.to_owned()), file: Some(file) })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.listener {
+            Inner::Tcp(listener) => listener.as_fd(),
+            Inner::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+fn bind_inet(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Or a restart would have to wait for the last connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(address.ip() != IpAddr::from([0u16; 8]))?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog())?;
+    socket.set_nonblocking(true)?;
+    let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok(Socket::tcp(socket, bound))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Socket> {
+    remove_stale(path)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Before it listens, so that nobody connects who may not.
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+    socket.listen(backlog())?;
+    socket.set_nonblocking(true)?;
+    Socket::unix(socket, path)
+}
+
+/// Removes the file that a gateway left which did not end well.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) => {}
+    }
+    let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Somebody whose queue is full is somebody: don't wait.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
@@ -75,61 +272,134 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-/// A Pingora service on sockets that are bound already.
-pub struct Listening<A> {
-    service: listening::Service<A>,
-    sockets: Vec<Socket>,
+/// As many waiting connections as the system allows: they queue while routes load and while a new process takes over.
+fn backlog() -> i32 {
+    let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn");
+    allowed.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0).max(MIN_BACKLOG)
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Listening<A> {
-    /// `app` on `sockets`; `threads` is the gateway's setting if `None`.
-    pub fn new(name: &str, app: A, sockets: Vec<Socket>, threads: Option<usize>) -> Self {
-        let mut service = listening::Service::new(name.to_owned(), app);
-        for socket in &sockets {
-            service.add_tcp(&socket.address.to_string());
+/// The file of a Unix socket, removed on drop if it is still the same and ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+    is_ours: bool,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()), is_ours: true })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if self.is_ours && same {
+            // If it can't be removed, the next start finds it stale.
+            let _ = fs::remove_file(&self.path);
         }
-        service.threads = threads;
-        Listening { service, sockets }
     }
 }
 
-#[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> Service for Listening<A> {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
-        if let Some(fds) = &fds {
-            let mut fds = fds.lock();
-            for Socket { listener, address } in self.sockets.drain(..) {
-                // The table of sockets is how Pingora hands them to a new process; finding one there, it doesn't bind.
-                fds.add(address.to_string(), listener.into_raw_fd());
-            }
-        }
-        self.service.start_service(fds, shutdown, listeners_per_fd).await;
-    }
+/// What the owner's group may connect to.
+const UNIX_MODE: u32 = 0o660;
 
-    fn name(&self) -> &str {
-        Service::name(&self.service)
-    }
-
-    fn threads(&self) -> Option<usize> {
-        Service::threads(&self.service)
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.service.listen_addresses()
-    }
-}
+/// The system caps it at net.core.somaxconn.
+const MIN_BACKLOG: i32 = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    fn local() -> Address {
+        SocketAddr::from(([127, 0, 0, 1], 0)).into()
+    }
+
+    fn inet(socket: &Socket) -> SocketAddr {
+        match socket.address() {
+            Address::Inet(address) => *address,
+            Address::Unix(path) => panic!("{}", path.display()),
+        }
+    }
 
     #[test]
     fn port_0_is_told_and_a_port_in_use_is_one_clear_line() {
-        let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        assert_ne!(socket.address().port(), 0);
-        let error = Socket::bind(socket.address()).unwrap_err().to_string();
-        assert_eq!(error, format!("can't listen on {}: another program has this port", socket.address()));
-        let error = Socket::bind(SocketAddr::from(([192, 0, 2, 1], 0))).unwrap_err().to_string();
+        let socket = Socket::bind(&local()).unwrap();
+        assert_ne!(inet(&socket).port(), 0);
+        for result in [Socket::bind(socket.address()).map(|one| vec![one]), Socket::bind_set(socket.address(), 2)] {
+            let error = result.unwrap_err().to_string();
+            assert_eq!(error, format!("can't listen on {}: another program has this port", socket.address()));
+        }
+        let error = Socket::bind(&SocketAddr::from(([192, 0, 2, 1], 0)).into()).unwrap_err().to_string();
         assert_eq!(error, "can't listen on 192.0.2.1:0: this machine has no such address");
+    }
+
+    #[test]
+    fn a_set_shares_its_port_with_itself_only() {
+        let mut set = Socket::bind_set(&local(), 3).unwrap();
+        assert!(set.len() == 3 && set.iter().all(|socket| socket.address() == set[0].address()));
+        let error = Socket::bind_set(set[0].address(), 1).unwrap_err().to_string();
+        assert!(error.ends_with("another program has this port"), "{error}");
+        Socket::extend_set(&mut set, 5).unwrap();
+        assert_eq!(set.len(), 5);
+        let mut alone = vec![Socket::bind(&local()).unwrap()];
+        Socket::extend_set(&mut alone, 5).unwrap();
+        assert_eq!(alone.len(), 1);
+    }
+
+    #[test]
+    fn the_file_of_a_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let address = Address::Unix(path.clone());
+        let socket = Socket::bind(&address).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, UNIX_MODE);
+        UnixStream::connect(&path).unwrap();
+        let error = Socket::bind(&address).unwrap_err().to_string();
+        assert_eq!(error, format!("can't listen on unix:{}: another program answers there", path.display()));
+
+        // Taken over, it is the new owner's to remove.
+        let mut taken = Socket::from_fd(socket.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(taken.address(), &address);
+        taken.leave_file();
+        drop(taken);
+        assert!(path.exists());
+        drop(socket);
+        assert!(!path.exists());
+
+        // Left behind by a process that was killed.
+        drop(UnixListener::bind(&path).unwrap());
+        let socket = Socket::bind(&address).unwrap();
+        // Somebody else's by now.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        drop(socket);
+        let error = Socket::bind(&address).unwrap_err().to_string();
+        assert!(error.ends_with("a file that is no socket is in the way"), "{error}");
+        let error = Socket::bind(&Address::Unix(folder.path().join("no/a.sock"))).unwrap_err().to_string();
+        assert!(error.ends_with("its folder is missing"), "{error}");
+    }
+
+    #[test]
+    fn any_ipv6_takes_ipv4_too() {
+        let any: Address = "[::]:0".parse().unwrap();
+        let port = inet(&Socket::bind(&any).unwrap()).port();
+        let socket = Socket::bind(&format!("[::]:{port}").parse().unwrap()).unwrap();
+        TcpStream::connect(("127.0.0.1", inet(&socket).port())).unwrap();
+        if inet(&socket).is_ipv6() {
+            TcpStream::connect(("::1", inet(&socket).port())).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_what_listens_is_taken_over() {
+        let stream = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(Socket::from_fd(stream.into()).is_err());
+        assert!(Socket::from_fd(fs::File::open("/dev/null").unwrap().into()).is_err());
     }
 }

@@ -16,10 +16,12 @@
 //! (deadlines, connections per client), and HTTP/2, whose sessions come to `Door::serve` as well.
 
 mod clock;
+mod drain;
 mod line;
 pub mod listen;
 mod live;
 mod request;
+mod workers;
 
 use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration, time::Instant};
 
@@ -44,8 +46,10 @@ use crate::routing::{Decision, Scratch};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
+pub use drain::{Drain, Guard, State};
 pub use live::{Live, LiveCell};
 use request::Facts;
+pub use workers::{Accepted, PingoraApp, Serve, Workers};
 
 /// How long a connection may wait for its next request, and how long a request line may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -235,11 +239,20 @@ impl Shared {
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let mut received = BytesMut::new();
+        let mut stopping = shutdown.clone();
+        let mut is_first = true;
         // One request after the other, until the connection is done for.
         loop {
-            if !line::receive(&mut stream, &mut received, KEEP_ALIVE).await {
-                return None;
+            tokio::select! {
+                biased;
+                is_there = line::receive(&mut stream, &mut received, KEEP_ALIVE) => {
+                    if !is_there {
+                        return None;
+                    }
+                }
+                _ = stopping.wait_for(|&stop| stop), if !is_first => return None,
             }
+            is_first = false;
             let sent_target = line::escape_target(&mut received);
             let mut session = ServerSession::new_http1(stream);
             session.set_pipelining_enabled(true);

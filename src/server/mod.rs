@@ -1,15 +1,14 @@
 //! The composition root: the parts of a serving gateway, put together, started and stopped.
 //!
-//! Order: bind every address (a port in use is one clear line, at once) → load the routes → hand both to Pingora. While
-//! the routes load, the system queues connections.
+//! Order: bind every address (a port in use is one clear line, at once) → load the routes → accept. While the routes
+//! load, the system queues connections. A gateway that takes over from a running one loads first and binds last.
 //!
-//! Owns: the process: services, threads, signals, what is printed at start. Never does: anything per request.
+//! Owns: the process: sockets, threads, signals, what is printed at start. Never does: anything per request.
 //!
 //! Called by: `cli` ([`run`]) and tests ([`start`]).
 
 use std::{
-    io::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -18,30 +17,25 @@ use std::{
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    time::interval,
-};
+use tokio::{sync::watch, time::interval};
 
 use crate::admin::Admin;
 use crate::config::Gateway;
-use crate::door::{
-    Clock, Door,
-    listen::{Listening, Socket},
-};
+use crate::door::{Clock, Door, Drain, PingoraApp, Workers, listen::Kind};
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
-use crate::routing::{LoadReport, Snapshot};
+use crate::routing::LoadReport;
 use crate::telemetry::Metrics;
+use lifecycle::{Lifecycle, Serving, Stop};
+use sockets::{Inherited, Sockets, threads};
 
-/// Seconds between the end of listening and the end of what is still being answered. (Draining that looks at the
-/// connections comes with the next issue; answers take microseconds.)
-const GRACE: u64 = 1;
+mod lifecycle;
+mod sockets;
+mod welcome;
 
-/// Seconds that services may then take to end.
+/// Seconds that background work may take to end.
 const END: u64 = 2;
 
 /// Overrides the level of gateway.toml with a filter such as `waypost=debug`.
@@ -50,22 +44,29 @@ const LOG_VARIABLE: &str = "WAYPOST_LOG";
 /// A first load that takes longer than this tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// Serves until SIGTERM, SIGINT or SIGQUIT. Prints the version, each address and what is served to standard output, and
-/// logs to standard error.
+/// Serves until SIGTERM or SIGINT. Prints the version, each address and what is served to standard output, and logs to
+/// standard error.
 ///
 /// # Errors
 /// If an address can't be had or the routes folder can't be read: one clear line.
 pub fn run(gateway: Gateway) -> anyhow::Result<()> {
     log_to_stderr(&gateway.log_level);
-    if !gateway.https.is_empty() {
-        log::warn!("listen.https is set, but HTTPS is not served yet: let a proxy in front do TLS until it is");
-    }
+    raise_file_limit();
     let parts = assemble(&gateway, Stop::Signals)?;
-    // Nobody may be reading: that is no reason not to serve.
-    let _ = std::io::stdout().lock().write_all(parts.welcome(&gateway).as_bytes());
     parts.serve();
     log::info!("stopped");
     Ok(())
+}
+
+/// Each connection is a file descriptor, and the usual soft limit is 1024, for the sake of programs that use select(2).
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 /// Sends the log to standard error, unless the program has done something else with it.
@@ -78,8 +79,10 @@ fn log_to_stderr(level: &str) {
 
 /// A gateway that runs within this process, for tests.
 pub struct Running {
-    /// Its addresses for plain HTTP, with their real ports.
+    /// Its IP addresses for plain HTTP, with their real ports.
     pub http: Vec<SocketAddr>,
+    /// Its IP addresses for HTTPS, with their real ports.
+    pub https: Vec<SocketAddr>,
     /// Its admin address.
     pub admin: SocketAddr,
     /// Reloads its routes ([`Reloader::reload_now`]) without waiting for the watch.
@@ -97,10 +100,17 @@ pub struct Running {
 pub fn start(gateway: Gateway) -> anyhow::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let parts = assemble(&gateway, Stop::Asked(stopped))?;
-    let (http, admin) = (parts.http.clone(), parts.admin);
-    let (reloader, monitor) = (parts.reloader.clone(), parts.monitor.clone());
-    let thread = std::thread::Builder::new().name("waypost".to_owned()).spawn(move || parts.serve())?;
-    Ok(Running { http, admin, reloader, monitor, stop, thread: Some(thread) })
+    let mut running = Running {
+        http: parts.addresses(Kind::Http),
+        https: parts.addresses(Kind::Https),
+        admin: parts.admin,
+        reloader: parts.reloader.clone(),
+        monitor: parts.monitor.clone(),
+        stop,
+        thread: None,
+    };
+    running.thread = Some(std::thread::Builder::new().name("waypost".to_owned()).spawn(move || parts.serve())?);
+    Ok(running)
 }
 
 impl Running {
@@ -124,54 +134,79 @@ impl Drop for Running {
     }
 }
 
-/// Everything that runs, ready to run.
+/// Everything that runs: connections are accepted already, the rest is ready to run.
 struct Parts {
     server: Server,
-    stop: Stop,
-    http: Vec<SocketAddr>,
+    lifecycle: Lifecycle,
+    listening: Vec<(Kind, SocketAddr)>,
     admin: SocketAddr,
     reloader: Arc<Reloader>,
     monitor: Arc<Monitor>,
-    report: LoadReport,
 }
 
 fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
-    let public = gateway.http.iter().map(|&address| Socket::bind(address)).collect::<Result<Vec<_>, _>>()?;
-    let admin_socket = Socket::bind(gateway.admin).context("admin address")?;
-    let (http, admin) = (public.iter().map(Socket::address).collect(), admin_socket.address());
-
+    let sockets = Sockets::open(gateway, &mut Inherited::new())?;
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     let monitor = Arc::new(Monitor::default());
+    let (reloader, report) = load(gateway, &metrics, &monitor)?;
+
+    let clock = Arc::new(Clock::new());
+    let door = Door::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone());
+    let admin = Admin::new(monitor.clone(), metrics);
+    let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
+    let listening =
+        sockets.public.iter().filter_map(|listener| Some((listener.origin.kind, listener.inet()?))).collect();
+    let admin_address = sockets.admin.inet().unwrap_or(gateway.admin);
+    let serving = accept(gateway, sockets, door, admin)?;
+
+    let mut server = Server::new_with_opt_and_conf(None, settings());
+    server.add_service(background_service("reload", Background::Reload(reloader.clone())));
+    server.add_service(background_service("clock", Background::Clock(clock)));
+    let lifecycle = Lifecycle::new(gateway, stop, serving, monitor.clone(), welcome);
+    Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
+}
+
+fn load(
+    gateway: &Gateway,
+    metrics: &Arc<Metrics>,
+    monitor: &Arc<Monitor>,
+) -> anyhow::Result<(Arc<Reloader>, LoadReport)> {
     let mut progress = Progress { start: Instant::now(), told: Instant::now() };
     let (reloader, report) =
         Reloader::open(gateway, metrics.clone(), monitor.clone(), |done, of| progress.tell(done, of))
             .map_err(|error| anyhow!("can't read the routes: {error}"))?;
-    let reloader = Arc::new(reloader);
-
-    let clock = Arc::new(Clock::new());
-    let door = Door::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone());
-    let mut server = Server::new_with_opt_and_conf(None, settings(gateway, matches!(stop, Stop::Asked(_))));
-    server.add_service(Listening::new("door", door, public, None));
-    server.add_service(Listening::new("admin", Admin::new(monitor.clone(), metrics), vec![admin_socket], Some(1)));
-    server.add_service(background_service("reload", Background::Reload(reloader.clone())));
-    server.add_service(background_service("clock", Background::Clock(clock)));
-    Ok(Parts { server, stop, http, admin, reloader, monitor, report })
+    Ok((Arc::new(reloader), report))
 }
 
-/// Pingora finds the threads of a service that doesn't share them by the number of the calling thread, and such numbers
-/// are given out again: a server that follows another in one process would hand its tasks to the dead one's threads.
-/// Only tests have several (`shared_threads`).
-fn settings(gateway: &Gateway, shared_threads: bool) -> ServerConf {
-    let threads = match gateway.threads {
-        0 => std::thread::available_parallelism().map_or(1, Into::into),
-        threads => threads,
+/// Starts the worker threads.
+fn accept(gateway: &Gateway, sockets: Sockets, door: Door, admin: Admin) -> anyhow::Result<Serving> {
+    let (drain, admin_drain) = (Drain::new(), Drain::new());
+    let start = || {
+        let (door, admin) = (PingoraApp::new(door, &drain), PingoraApp::new(admin, &admin_drain));
+        let workers = Workers::start("door", threads(gateway), &sockets.public, &door, &drain)?;
+        // Scrapes are few, and they must not wait for citizens.
+        let admin_workers = Workers::start("admin", 1, std::slice::from_ref(&sockets.admin), &admin, &admin_drain)?;
+        Ok::<_, std::io::Error>((workers, admin_workers))
     };
+    match start() {
+        Ok((workers, admin_workers)) => Ok(Serving { sockets, drain, workers, admin_drain, admin_workers }),
+        Err(error) => {
+            drain.end();
+            admin_drain.end();
+            Err(error).context("can't start the worker threads")
+        }
+    }
+}
+
+/// Pingora runs what isn't a connection.
+fn settings() -> ServerConf {
     ServerConf {
-        threads,
-        // Measured: moving tasks between threads costs 12 to 15 % where each connection is a Pingora session, and these
-        // are many and short. The fast lane of the next issue does not care.
-        work_stealing: shared_threads,
-        grace_period_seconds: Some(GRACE),
+        threads: 1,
+        // Without it, Pingora finds its threads by the number of the calling thread, and such numbers are given out
+        // again: tasks could go to the dead threads of a server before this one in the same process.
+        work_stealing: true,
+        // When it is told to stop, connections have drained.
+        grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(END),
         ..ServerConf::default()
     }
@@ -180,63 +215,12 @@ fn settings(gateway: &Gateway, shared_threads: bool) -> ServerConf {
 impl Parts {
     /// Serves until told to stop.
     fn serve(self) {
-        let shutdown_signal = Box::new(StopWatch { stop: self.stop, monitor: self.monitor });
-        self.server.run(RunArgs { shutdown_signal });
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.lifecycle) });
     }
 
-    /// What a person wants to know at start.
-    fn welcome(&self, gateway: &Gateway) -> String {
-        let live = self.reloader.live().load();
-        let snapshot = &live.snapshot;
-        let mut out = format!("waypost {}\n", env!("CARGO_PKG_VERSION"));
-        for address in &self.http {
-            out += &format!("http   http://{address}\n");
-        }
-        out += &format!("admin  http://{}/readyz and /metrics\n", self.admin);
-        out += &format!(
-            "routes {}: {} sites, {} hosts, {} mappings, {} rules, in {} ms\n",
-            gateway.routes.display(),
-            snapshot.sites().len(),
-            snapshot.host_count(),
-            snapshot.mapping_count(),
-            snapshot.rule_count(),
-            self.report.elapsed.as_millis()
-        );
-        if !self.report.faulty.is_empty() {
-            out += &format!("faulty {} of them have errors: run `waypost check`\n", self.report.faulty.len());
-        }
-        let examples = self.http.first().map(|&address| examples(snapshot, address)).unwrap_or_default();
-        if !examples.is_empty() {
-            out += "\nTry:\n";
-            examples.iter().for_each(|line| out += &format!("  {line}\n"));
-        }
-        out
+    fn addresses(&self, kind: Kind) -> Vec<SocketAddr> {
+        self.listening.iter().filter(|listening| listening.0 == kind).map(|listening| listening.1).collect()
     }
-}
-
-/// Up to three commands that show what the first sites do.
-fn examples(snapshot: &Snapshot, address: SocketAddr) -> Vec<String> {
-    // What is bound to every address is tried at the one that is always there.
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let base = SocketAddr::new(ip, address.port());
-    let sites = snapshot.sites().iter().filter_map(|site| {
-        let host = site.main_host()?;
-        let charset = site.canonicalizer.settings().charset;
-        let mapped = site.mappings.iter().next().map(|(key, _)| crate::url::to_wire(key, charset));
-        Some((host, mapped))
-    });
-    // Sites with mappings show more than a front page.
-    let mut sites: Vec<_> = sites.take(100).collect();
-    sites.sort_by_key(|(_, mapped)| mapped.is_none());
-    let line = |(host, mapped): (&str, Option<String>)| {
-        let path = mapped.filter(|path| !path.contains(['\'', '!'])).unwrap_or_else(|| "/".to_owned());
-        format!("curl -i -H 'Host: {host}' 'http://{base}{path}'")
-    };
-    sites.into_iter().take(3).map(line).collect()
 }
 
 /// Tells how far a long load is, about once a second.
@@ -278,56 +262,14 @@ impl BackgroundService for Background {
     }
 }
 
-/// Who stops the gateway.
-enum Stop {
-    Signals,
-    Asked(watch::Receiver<bool>),
-}
-
-struct StopWatch {
-    stop: Stop,
-    monitor: Arc<Monitor>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for StopWatch {
-    async fn recv(&self) -> ShutdownSignal {
-        match &self.stop {
-            Stop::Signals => {
-                // SIGQUIT will hand the sockets to a new process; until then it ends this one like the others.
-                let [mut terminate, mut interrupt, mut quit] =
-                    [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()]
-                        .map(|kind| signal(kind).ok());
-                let name = tokio::select! {
-                    () = received(&mut terminate) => "SIGTERM",
-                    () = received(&mut interrupt) => "SIGINT",
-                    () = received(&mut quit) => "SIGQUIT",
-                };
-                log::info!("{name}: stopping");
-            }
-            Stop::Asked(asked) => {
-                // An error means that whoever could ask is gone.
-                let _ = asked.clone().wait_for(|&stop| stop).await;
-            }
-        }
-        self.monitor.stop();
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-async fn received(signal: &mut Option<Signal>) {
-    if let Some(signal) = signal
-        && signal.recv().await.is_some()
-    {
-        return;
-    }
-    std::future::pending().await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, io::Read, net::TcpStream};
+    use std::{
+        fs,
+        io::{Read, Write},
+        net::TcpStream,
+    };
 
     fn get(address: SocketAddr, host: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -348,7 +290,7 @@ mod tests {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let gateway = Gateway {
             routes: routes.path().to_owned(),
-            http: vec![any, any],
+            http: vec![any.into(), any.into()],
             admin: any,
             threads: 1,
             ..Gateway::default()
