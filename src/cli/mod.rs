@@ -12,6 +12,7 @@ mod import;
 mod load;
 mod report;
 mod serve;
+mod upgrade;
 
 use crate::config::{Listen, parse_date};
 
@@ -77,6 +78,22 @@ enum Command {
     /// Turn another system's redirects into route files.
     #[command(subcommand)]
     Import(import::Import),
+    /// Let a new process take over from the running gateway, without a refused connection.
+    ///
+    /// The running gateway starts the program again, by the path and with the arguments that it was started with itself:
+    /// a new version put in its place, and new settings, take effect. The new process loads everything, takes the
+    /// listening sockets over and serves; then the old one finishes what it has begun. If the new one fails, the old one
+    /// goes on as if nothing had happened: exit code 1.
+    Upgrade {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Admin address of the running gateway, if it was started with --admin.
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
+        /// Print what came of it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -145,6 +162,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Explain { url, node, date, method, json } => explain::run(&url, &node, date, &method, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Import(import) => import::run(import),
+        Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

@@ -165,7 +165,8 @@ impl Socket {
         bound.map_err(|reason| BindError { address: address.clone(), reason })
     }
 
-    /// Takes over a socket that another process bound, with the duty to remove its file.
+    /// Takes over a socket that another process bound. Its file stays that process' own until
+    /// [`Socket::own_file`].
     ///
     /// # Errors
     /// If it is no socket that listens for TCP or Unix connections.
@@ -178,7 +179,11 @@ impl Socket {
         let local = socket.local_addr()?;
         match (local.as_socket(), local.as_pathname()) {
             (Some(address), _) => Ok(Socket::tcp(socket, address)),
-            (None, Some(path)) => Socket::unix(socket, path),
+            (None, Some(path)) => {
+                let mut taken = Socket::unix(socket, path)?;
+                taken.leave_file();
+                Ok(taken)
+            }
             (None, None) => Err(io::Error::other("this socket has no address")),
         }
     }
@@ -190,9 +195,12 @@ impl Socket {
 
     /// Leaves the file of a Unix socket to whoever serves it now.
     pub fn leave_file(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.is_ours = false;
-        }
+        self.file.iter_mut().for_each(|file| file.is_ours = false);
+    }
+
+    /// Takes on the duty to remove the file of a Unix socket.
+    pub fn own_file(&mut self) {
+        self.file.iter_mut().for_each(|file| file.is_ours = true);
     }
 
     /// Another handle of the same socket, without the duty to remove its file.
@@ -363,13 +371,19 @@ mod tests {
         let error = Socket::bind(&address).unwrap_err().to_string();
         assert_eq!(error, format!("can't listen on unix:{}: another program answers there", path.display()));
 
-        // Taken over, it is the new owner's to remove.
-        let mut taken = Socket::from_fd(socket.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        // Taken over, it is the new owner's to remove, once it says so.
+        let take = |from: &Socket| Socket::from_fd(from.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let taken = take(&socket);
         assert_eq!(taken.address(), &address);
-        taken.leave_file();
         drop(taken);
         assert!(path.exists());
+        let mut taken = take(&socket);
+        let mut socket = socket;
+        taken.own_file();
+        socket.leave_file();
         drop(socket);
+        assert!(path.exists());
+        drop(taken);
         assert!(!path.exists());
 
         // Left behind by a process that was killed.

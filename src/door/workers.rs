@@ -82,7 +82,7 @@ impl Workers {
             let (serve, drain, alive, started) = (serve.clone(), drain.clone(), alive.clone(), started.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("{name}-{number}"))
-                .spawn(move || work(share, &serve, &drain, alive, &started))?;
+                .spawn(move || work(share, &serve, &drain, alive, started))?;
             workers.threads.push(thread);
         }
         drop((alive, started));
@@ -125,7 +125,7 @@ fn work<S: Serve>(
     serve: &Arc<S>,
     drain: &Arc<Drain>,
     alive: mpsc::Sender<()>,
-    started: &sync_mpsc::Sender<io::Result<()>>,
+    started: sync_mpsc::Sender<io::Result<()>>,
 ) {
     // An error means that whoever started this has given up; then the drain is over soon.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
@@ -147,6 +147,8 @@ fn work<S: Serve>(
         }
         drop(alive);
         let _ = started.send(Ok(()));
+        // Who started this waits for the last of them.
+        drop(started);
         let _ = drain.watch().wait_for(|&state| state == State::Over).await;
     });
     // Connections are dropped here; what blocks may take a moment longer.

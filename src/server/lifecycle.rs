@@ -1,12 +1,13 @@
-//! From serving to the end: signals, draining.
+//! From serving to the end: signals, draining, upgrades.
 //!
 //! | | |
 //! |---|---|
 //! | SIGTERM | readiness off → lame-duck time, still accepting → listeners closed → open connections finish, for a bounded time → end |
 //! | SIGINT | the same without the lame-duck time |
 //! | either again | the next step at once |
+//! | SIGQUIT, `waypost upgrade` | a new process takes over (see `upgrade`) → listeners closed → as above |
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, os::unix::net::UnixStream, sync::Arc};
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -16,7 +17,9 @@ use tokio::{
     time::sleep,
 };
 
+use super::service_manager;
 use super::sockets::Sockets;
+use super::upgrade::{self, Control, NAME, Outcome, Predecessor, Start, Successor};
 use crate::config::{Gateway, Process};
 use crate::door::{Drain, Workers};
 use crate::monitor::Monitor;
@@ -39,64 +42,176 @@ pub(super) struct Serving {
     pub(super) admin_workers: Workers,
 }
 
+/// By whom the gateway can be replaced, and whom it replaces.
+pub(super) struct Succession {
+    pub(super) control: Control,
+    /// The process before this one, and the names of the listeners that were its own.
+    pub(super) predecessor: Option<(Predecessor, Vec<String>)>,
+}
+
 /// Runs a gateway that accepts connections until its end. Pingora waits for it, and then ends the rest.
 pub(super) struct Lifecycle {
     process: Process,
     stop: Stop,
-    serving: Mutex<Option<Serving>>,
+    serving: Mutex<Option<(Serving, Option<Succession>)>>,
     monitor: Arc<Monitor>,
     welcome: String,
+    start: Start,
+}
+
+/// Why serving ends.
+enum End {
+    /// For good.
+    Stop(Order),
+    /// Another process serves.
+    Succeeded(Box<Successor>),
 }
 
 impl Lifecycle {
     /// `welcome` is printed once signals are heard.
-    pub(super) fn new(gateway: &Gateway, stop: Stop, serving: Serving, monitor: Arc<Monitor>, welcome: String) -> Self {
-        Lifecycle { process: gateway.process.clone(), stop, serving: Mutex::new(Some(serving)), monitor, welcome }
+    pub(super) fn new(
+        gateway: &Gateway,
+        stop: Stop,
+        serving: Serving,
+        succession: Option<Succession>,
+        monitor: Arc<Monitor>,
+        welcome: String,
+    ) -> Self {
+        let (process, start) = (gateway.process.clone(), Start::of_this_process());
+        Lifecycle { process, stop, serving: Mutex::new(Some((serving, succession))), monitor, welcome, start }
     }
 
-    async fn run(&self, mut serving: Serving) {
+    async fn run(&self, mut serving: Serving, succession: Option<Succession>) {
         let mut orders = Orders::new(self.stop.clone());
-        if matches!(self.stop, Stop::Signals) {
-            // Nobody may be reading: that is no reason not to serve.
-            let _ = std::io::stdout().lock().write_all(self.welcome.as_bytes());
-        }
-        let order = orders.next().await;
-        self.monitor.stop();
-        if order == Order::Terminate && !self.process.lame_duck.is_zero() {
-            log::info!("stopping: connections are accepted for another {:?}", self.process.lame_duck);
-            tokio::select! {
-                () = sleep(self.process.lame_duck) => {}
-                _ = orders.next() => {}
+        let mut control = succession.map(|succession| self.enter(&mut serving, succession));
+        match self.serve(&mut serving, &mut control, &mut orders).await {
+            End::Stop(order) => {
+                drop(control);
+                self.leave(&mut serving, order, &mut orders).await;
+            }
+            End::Succeeded(successor) => {
+                serving.leave_to(&successor);
+                control.into_iter().for_each(|control| successor.leave_control(control));
+                // Probes and scrapes go to the new one at once.
+                serving.close_admin().await;
             }
         }
         serving.close().await;
-        let open = serving.drain.open();
-        if open > 0 {
-            log::info!("stopping: {open} connections are open; they may take {:?} to finish", self.process.drain);
+        self.drain(&serving, &mut orders).await;
+        serving.end().await;
+    }
+
+    /// From here on the gateway is there for everybody, and the process before this one may go.
+    fn enter(&self, serving: &mut Serving, succession: Succession) -> Control {
+        let Succession { mut control, predecessor } = succession;
+        if let Err(error) = control.listen() {
+            log::error!("upgrades can't be asked for: {error}");
         }
+        // Nobody may be reading: that is no reason not to serve.
+        let _ = std::io::stdout().lock().write_all(self.welcome.as_bytes());
+        if let Some((predecessor, mut kept)) = predecessor {
+            if control.is_inherited {
+                kept.push(NAME.to_owned());
+            }
+            predecessor.relieve(kept);
+            serving.sockets.all_mut().flat_map(|listener| &mut listener.sockets).for_each(|socket| socket.own_file());
+            control.socket.own_file();
+        }
+        service_manager::ready("serving");
+        tokio::spawn(service_manager::watchdog());
+        control
+    }
+
+    /// Serves until it ends; upgrades that fail are reported and forgotten.
+    async fn serve(&self, serving: &mut Serving, control: &mut Option<Control>, orders: &mut Orders) -> End {
+        loop {
+            let asked: Option<UnixStream> = tokio::select! {
+                order = orders.next() => match order {
+                    Order::Upgrade => None,
+                    order => return End::Stop(order),
+                },
+                asked = Control::asked_for_upgrade(control) => Some(asked),
+            };
+            let Some(control) = control else { continue };
+            log::info!("upgrade: starting a new process");
+            service_manager::status("upgrading");
+            let result = tokio::select! {
+                order = orders.next_end() => Err((Some(order), "the gateway is stopping".to_owned())),
+                result = Successor::start(&self.start, control, &serving.sockets) => result.map_err(|error| (None, error)),
+            };
+            let (outcome, end) = match result {
+                Ok(successor) => {
+                    log::info!("upgrade: process {} serves now", successor.pid);
+                    service_manager::succeeded_by(successor.pid);
+                    (successor.outcome(), Some(End::Succeeded(Box::new(successor))))
+                }
+                Err((order, error)) => {
+                    log::error!("upgrade: failed, so this process goes on: {error}");
+                    service_manager::status("serving; the last upgrade failed");
+                    (Outcome::failed(error), order.map(End::Stop))
+                }
+            };
+            asked.into_iter().for_each(|mut asked| upgrade::answer(&mut asked, &outcome));
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Says goodbye, and gives load balancers the time to hear it.
+    async fn leave(&self, serving: &mut Serving, order: Order, orders: &mut Orders) {
+        self.monitor.stop();
+        service_manager::stopping();
+        let lame_duck = self.process.lame_duck;
+        if order == Order::Terminate && !lame_duck.is_zero() {
+            log::info!("stopping: connections are accepted for another {lame_duck:?}");
+            tokio::select! {
+                () = sleep(lame_duck) => {}
+                _ = orders.next_end() => {}
+            }
+        }
+        log::info!("stopping: {} connections are open", serving.drain.open());
+    }
+
+    /// Waits for the connections that are open.
+    async fn drain(&self, serving: &Serving, orders: &mut Orders) {
+        let drain = &serving.drain;
         tokio::select! {
-            idle = serving.drain.wait_idle(self.process.drain) => {
+            idle = drain.wait_idle(self.process.drain) => {
                 if !idle {
-                    log::warn!("stopping: {} connections did not finish in time", serving.drain.open());
+                    let open = drain.open();
+                    log::warn!("stopping: {open} connections did not finish in {:?}", self.process.drain);
                 }
             }
-            _ = orders.next() => log::warn!("stopping: {} connections are cut off", serving.drain.open()),
+            _ = orders.next_end() => log::warn!("stopping: {} connections are cut off", drain.open()),
         }
-        serving.end().await;
     }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Lifecycle {
     async fn recv(&self) -> ShutdownSignal {
-        if let Some(serving) = self.serving.lock().await.take() {
-            self.run(serving).await;
+        if let Some((serving, succession)) = self.serving.lock().await.take() {
+            self.run(serving, succession).await;
         }
         ShutdownSignal::GracefulTerminate
     }
 }
 
 impl Serving {
+    /// Leaves the files of Unix sockets to the process that listens there now.
+    fn leave_to(&mut self, successor: &Successor) {
+        let kept = self.sockets.all_mut().filter(|listener| successor.kept(&listener.name));
+        kept.flat_map(|listener| &mut listener.sockets).for_each(|socket| socket.leave_file());
+    }
+
+    /// Stops listening on the admin address.
+    async fn close_admin(&mut self) {
+        self.admin_drain.close();
+        self.sockets.admin.sockets.clear();
+        self.admin_workers.closed().await;
+    }
+
     /// Stops listening for citizens; when this returns, nothing is accepted any more.
     async fn close(&mut self) {
         self.drain.close();
@@ -124,6 +239,8 @@ enum Order {
     Terminate,
     /// SIGINT, or a test: somebody is waiting.
     Interrupt,
+    /// SIGQUIT: let a new process take over.
+    Upgrade,
 }
 
 /// Hears orders, from its creation on.
@@ -131,6 +248,7 @@ struct Orders {
     stop: Stop,
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
+    quit: Option<Signal>,
     /// Heard by `reload`; until it listens, the signal would end the process.
     _hangup: Option<Signal>,
 }
@@ -144,6 +262,7 @@ impl Orders {
         Orders {
             terminate: hear(SignalKind::terminate()),
             interrupt: hear(SignalKind::interrupt()),
+            quit: hear(SignalKind::quit()),
             _hangup: hear(SignalKind::hangup()),
             stop,
         }
@@ -164,7 +283,18 @@ impl Orders {
         tokio::select! {
             () = received(&mut self.terminate) => Order::Terminate,
             () = received(&mut self.interrupt) => Order::Interrupt,
+            () = received(&mut self.quit) => Order::Upgrade,
             () = asked => Order::Interrupt,
+        }
+    }
+
+    /// As [`Orders::next`], where an upgrade is out of the question.
+    async fn next_end(&mut self) -> Order {
+        loop {
+            match self.next().await {
+                Order::Upgrade => log::info!("SIGQUIT is of no use now"),
+                order => return order,
+            }
         }
     }
 }

@@ -28,11 +28,14 @@ use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::Metrics;
-use lifecycle::{Lifecycle, Serving, Stop};
-use sockets::{Inherited, Sockets, threads};
+use lifecycle::{Lifecycle, Serving, Stop, Succession};
+use sockets::{Sockets, threads};
+use upgrade::{Control, Predecessor};
 
 mod lifecycle;
+mod service_manager;
 mod sockets;
+pub mod upgrade;
 mod welcome;
 
 /// Seconds that background work may take to end.
@@ -145,10 +148,23 @@ struct Parts {
 }
 
 fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
-    let sockets = Sockets::open(gateway, &mut Inherited::new())?;
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     let monitor = Arc::new(Monitor::default());
-    let (reloader, report) = load(gateway, &metrics, &monitor)?;
+    let announced = match stop {
+        Stop::Signals => Predecessor::announced(),
+        Stop::Asked(_) => None,
+    };
+    let (sockets, succession, (reloader, report)) = match announced {
+        None => {
+            let (sockets, succession) = listen(gateway, &stop, None)?;
+            (sockets, succession, load(gateway, &metrics, &monitor)?)
+        }
+        Some(path) => {
+            let routes = load(gateway, &metrics, &monitor)?;
+            let (sockets, succession) = listen(gateway, &stop, Some(Predecessor::take(&path)?))?;
+            (sockets, succession, routes)
+        }
+    };
 
     let clock = Arc::new(Clock::new());
     let door = Door::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone());
@@ -162,8 +178,26 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
     server.add_service(background_service("clock", Background::Clock(clock)));
-    let lifecycle = Lifecycle::new(gateway, stop, serving, monitor.clone(), welcome);
+    let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
+}
+
+/// Takes over and binds. Only a process of its own can be succeeded by another.
+fn listen(
+    gateway: &Gateway,
+    stop: &Stop,
+    mut predecessor: Option<Predecessor>,
+) -> anyhow::Result<(Sockets, Option<Succession>)> {
+    let mut inherited = predecessor.as_mut().map(|before| std::mem::take(&mut before.sockets)).unwrap_or_default();
+    let mut kept: Vec<String> = inherited.keys().cloned().collect();
+    let sockets = Sockets::open(gateway, &mut inherited)?;
+    kept.retain(|name| !inherited.contains_key(name));
+    if matches!(stop, Stop::Asked(_)) {
+        return Ok((sockets, None));
+    }
+    let control = predecessor.as_mut().and_then(|before| before.control.take());
+    let control = Control::open(gateway, &sockets.admin.origin.address, control)?;
+    Ok((sockets, Some(Succession { control, predecessor: predecessor.map(|before| (before, kept)) })))
 }
 
 fn load(

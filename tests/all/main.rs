@@ -8,6 +8,7 @@ mod https;
 mod layers;
 mod oracle;
 mod pages;
+mod process;
 mod payloads;
 mod schema;
 mod serve;

@@ -1,0 +1,386 @@
+//! The process: what it listens on, how it ends, and how another takes over from it. With the real program.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::client::Conn;
+
+const SITE: &str =
+    "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\n[[rule]]\nfrom = \"/v\"\ntext = \"1\"\n";
+
+/// Nothing here takes longer, or it hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A folder with gateway.toml and routes.
+fn folder(listen: &str, process: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("routes")).unwrap();
+    fs::write(folder.path().join("routes/a.toml"), SITE).unwrap();
+    let text = format!(
+        "[listen]\n{listen}\nadmin = \"127.0.0.1:0\"\nthreads = 2\n[process]\ndirectory = \"control\"\n{process}\n[reload]\nwatch = false\n"
+    );
+    fs::write(folder.path().join("gateway.toml"), text).unwrap();
+    folder
+}
+
+fn waypost(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// The program, and whatever took over from it: they share the pipes that they print to.
+struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    http: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Program {
+    fn start(folder: &Path) -> Self {
+        let mut child = waypost(folder, &["serve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        for pipe in
+            [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())]
+        {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        let mut program = Program { child, lines, http: Vec::new(), admin: ([127, 0, 0, 1], 0).into() };
+        program.read_welcome();
+        program
+    }
+
+    /// Reads to the end of what is printed at start, and keeps the addresses.
+    fn read_welcome(&mut self) {
+        self.http.clear();
+        loop {
+            let line = self.line();
+            match line.split_once(' ').map(|(word, rest)| (word, rest.trim())) {
+                Some(("http", url)) => {
+                    if let Some(address) = url.strip_prefix("http://") {
+                        self.http.push(address.parse().unwrap());
+                    }
+                }
+                Some(("admin", url)) => {
+                    let address = url.strip_prefix("http://").and_then(|url| url.split('/').next());
+                    self.admin = address.unwrap().parse().unwrap();
+                }
+                Some(("routes", _)) => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line")
+    }
+
+    /// Waits for a line with these words.
+    fn wait_for(&self, words: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no {words:?} in {seen:#?}") };
+            if line.contains(words) {
+                return line;
+            }
+            seen.push(line);
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Waits for its end.
+    fn end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that took over, which is nobody's child.
+struct Successor(u32);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        signal(self.0, "KILL");
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    // It may have ended.
+    let _ = Command::new("kill").args(["-s", name, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < PATIENCE, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+fn text(address: SocketAddr) -> String {
+    Conn::new(address).get("old.example", "/v").text()
+}
+
+#[test]
+fn sigterm_drains() {
+    let folder = folder("http = [\"127.0.0.1:0\"]", "lame-duck = 300");
+    let mut program = Program::start(folder.path());
+    let (address, admin) = (program.http[0], program.admin);
+    let mut idle = Conn::new(address);
+    assert_eq!(idle.get("old.example", "/v").status, 200);
+    // A request that is under way: its body is still being sent.
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"POST /v HTTP/1.1\r\nHost: old.example\r\nContent-Length: 4\r\n\r\nab").unwrap();
+    program.signal("TERM");
+    // The lame duck: readiness says no, connections are still served.
+    program.wait_for("are accepted for another");
+    assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 503);
+    program.wait_for("connections are open");
+    until("the end of listening", || TcpStream::connect(address).is_err());
+    assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 503, "told until the end");
+    slow.write_all(b"cd").unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n1"), "{answer}");
+    assert!(program.end().success());
+    assert_eq!(fs::read_dir(folder.path().join("control")).unwrap().count(), 0, "the control socket is gone");
+}
+
+#[test]
+fn draining_is_bounded_and_a_second_signal_ends_it() {
+    for (process, signals) in [("drain = 50", 1), ("drain = 3600000", 2)] {
+        let folder = folder("http = [\"127.0.0.1:0\"]", process);
+        let mut program = Program::start(folder.path());
+        let mut stuck = TcpStream::connect(program.http[0]).unwrap();
+        stuck.write_all(b"POST /v HTTP/1.1\r\nHost: old.example\r\nContent-Length: 4\r\n\r\nab").unwrap();
+        assert_eq!(text(program.http[0]), "1");
+        for _ in 0..signals {
+            program.signal("INT");
+            program.wait_for(" connections ");
+        }
+        assert!(program.end().success());
+    }
+}
+
+#[test]
+fn listeners_of_every_kind() {
+    let base = tempfile::tempdir().unwrap();
+    let path = base.path().join("http.sock");
+    for reuse_port in [false, true] {
+        let listen = format!(
+            "http = [\"[::]:0\", \"127.0.0.1:0\", \"unix:{}\"]\nhttps = [\"127.0.0.1:0\"]\nreuse-port = {reuse_port}",
+            path.display()
+        );
+        let folder = folder(&listen, "");
+        let mut program = Program::start(folder.path());
+        let [any, local] = program.http[..] else { panic!("{:?}", program.http) };
+        let mut addresses = vec![local, ([127, 0, 0, 1], any.port()).into()];
+        if any.is_ipv6() {
+            addresses.push(SocketAddr::new("::1".parse().unwrap(), any.port()));
+        }
+        for address in addresses {
+            // Enough for every socket of a set to get some.
+            for _ in 0..20 {
+                assert_eq!(text(address), "1", "{address}");
+            }
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"GET /v HTTP/1.1\r\nHost: old.example\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        program.signal("TERM");
+        assert!(program.end().success() && !path.exists());
+    }
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_clear_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    let open = tempfile::tempdir().unwrap();
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let any = "http = [\"127.0.0.1:0\"]".to_owned();
+    let cases = [
+        (format!("http = [\"{port}\"]"), String::new(), format!("{port}: another program has this port")),
+        (
+            format!("http = [\"{port}\"]\nreuse-port = true"),
+            String::new(),
+            format!("{port}: another program has this port"),
+        ),
+        ("http = [\"unix:/no/such/folder/a.sock\"]".to_owned(), String::new(), "its folder is missing".to_owned()),
+        (any.clone(), format!("directory = \"{}\"", open.path().display()), "mode 755".to_owned()),
+        (any, "routes".to_owned(), "can't read the routes".to_owned()),
+    ];
+    for (listen, process, words) in cases {
+        let folder = folder(&listen, "");
+        let file = folder.path().join("gateway.toml");
+        match process.as_str() {
+            "" => {}
+            "routes" => fs::remove_dir_all(folder.path().join("routes")).unwrap(),
+            line => {
+                fs::write(&file, fs::read_to_string(&file).unwrap().replace("directory = \"control\"", line)).unwrap()
+            }
+        }
+        let output = waypost(folder.path(), &["serve"]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&words) && error.trim().lines().count() == 1, "{words}: {error}");
+    }
+}
+
+/// Clients that never stop asking, on connections of their own for each request and on ones that are kept.
+fn under_load<T>(address: SocketAddr, during: impl FnOnce(&dyn Fn()) -> T) -> T {
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for kept in [false, false, true, true] {
+            let (stop, served) = (&stop, &served);
+            scope.spawn(move || {
+                let mut conn = Conn::new(address);
+                while !stop.load(Ordering::SeqCst) {
+                    if !kept {
+                        conn = Conn::new(address);
+                    }
+                    // A connection that is refused, or closed before its first answer, panics here.
+                    assert_eq!(conn.get("old.example", "/v").status, 200);
+                    served.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let traffic = || {
+            let before = served.load(Ordering::SeqCst);
+            until("traffic", || served.load(Ordering::SeqCst) > before + 100);
+        };
+        // Or the clients would go on for ever.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            traffic();
+            let result = during(&traffic);
+            traffic();
+            result
+        }));
+        stop.store(true, Ordering::SeqCst);
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn an_upgrade_loses_no_request() {
+    let base = tempfile::tempdir().unwrap();
+    let path = base.path().join("http.sock");
+    for (reuse_port, by_signal) in [(false, true), (true, false)] {
+        let listen = format!("http = [\"127.0.0.1:0\", \"unix:{}\"]\nreuse-port = {reuse_port}", path.display());
+        let folder = folder(&listen, "");
+        let mut program = Program::start(folder.path());
+        let (address, admin) = (program.http[0], program.admin);
+        let successor = under_load(address, |_| {
+            // The new process serves new settings: another text, another number of threads.
+            fs::write(folder.path().join("routes/a.toml"), SITE.replace("\"1\"", "\"2\"")).unwrap();
+            let file = folder.path().join("gateway.toml");
+            let text = fs::read_to_string(&file).unwrap().replace("threads = 2", "threads = 1");
+            fs::write(&file, text).unwrap();
+            if by_signal {
+                program.signal("QUIT");
+            } else {
+                let output = waypost(folder.path(), &["upgrade", "--json"]).output().unwrap();
+                let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert!(output.status.success() && outcome["error"].is_null(), "{outcome}");
+                assert_eq!(outcome["version"], env!("CARGO_PKG_VERSION"));
+            }
+            let line = program.wait_for("serves now");
+            let pid = line.split("process ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+            let successor = Successor(pid.parse().unwrap());
+            assert!(program.end().success());
+            successor
+        });
+        assert_eq!(text(address), "2");
+        assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 200);
+        UnixStream::connect(&path).unwrap();
+
+        // And once more: the successor is a gateway like any other.
+        let output = waypost(folder.path(), &["upgrade"]).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && told.starts_with("upgraded: process "), "{told}");
+        let pid: u32 = told.split([' ', ',']).nth(2).unwrap().parse().unwrap();
+        let last = Successor(pid);
+        assert_ne!(pid, successor.0);
+        assert_eq!(text(address), "2");
+        signal(pid, "TERM");
+        until("the end", || !path.exists() && TcpStream::connect(address).is_err());
+        drop((successor, last));
+        assert!(!waypost(folder.path(), &["upgrade"]).output().unwrap().status.success());
+    }
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    let path = base.path().join("http.sock");
+    let folder = folder(&format!("http = [\"127.0.0.1:0\", \"unix:{}\"]", path.display()), "");
+    let file = folder.path().join("gateway.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut program = Program::start(folder.path());
+    let address = program.http[0];
+    under_load(address, |traffic| {
+        // It fails when it reads its settings, and when it has the sockets and binds one more.
+        let unbindable = format!("http = [\"{}\", ", taken.local_addr().unwrap());
+        for (bad, words) in [
+            (good.replace("threads", "thread"), "unknown"),
+            (good.replace("http = [", &unbindable), "another program has this port"),
+        ] {
+            fs::write(&file, &bad).unwrap();
+            program.signal("QUIT");
+            program.wait_for(words);
+            let line = program.wait_for("upgrade: failed");
+            assert!(line.contains("ended before it was ready"), "{line}");
+            traffic();
+        }
+    });
+    // Asked by an operator.
+    fs::write(&file, &good).unwrap();
+    fs::rename(folder.path().join("routes"), folder.path().join("elsewhere")).unwrap();
+    let output = waypost(folder.path(), &["upgrade", "--json"]).output().unwrap();
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{outcome}");
+    assert!(outcome["error"].as_str().unwrap().contains("ended before it was ready"), "{outcome}");
+    assert_eq!(text(address), "1");
+    UnixStream::connect(&path).unwrap();
+    program.signal("TERM");
+    assert!(program.end().success() && !path.exists());
+}
