@@ -3,7 +3,7 @@
 //!
 //! The way of a request: [`door`] (connections) → [`routing`] (the decision, a pure function over a snapshot built from
 //! the files that [`config`] reads) → [`answer`] (what goes over the wire, with the [`pages`] that citizens see).
-//! [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
+//! [`tls`] holds the certificates, [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
 //! [`cli`] is the program.
 #![forbid(unsafe_code)]
 
@@ -19,4 +19,5 @@ pub mod reload;
 pub mod routing;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod url;

@@ -24,6 +24,8 @@ pub struct Gateway {
     pub routes: PathBuf,
     /// Folder of certificates.
     pub certs: PathBuf,
+    /// How HTTPS is spoken.
+    pub tls: TlsSettings,
     /// Listeners for plain HTTP.
     pub http: Vec<Listen>,
     /// Listeners for HTTPS.
@@ -56,6 +58,53 @@ pub struct Gateway {
     pub log_level: String,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
+}
+
+/// `[tls]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Versions and ciphers.
+    pub policy: TlsPolicy,
+    /// What a host without a certificate gets.
+    pub mode: TlsMode,
+}
+
+/// Versions and ciphers, by the names of Mozilla's guidelines (wiki.mozilla.org/Security/Server_Side_TLS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// TLS 1.3 and 1.2, ECDHE and AEAD only.
+    #[default]
+    Intermediate,
+    /// TLS 1.3 only.
+    Modern,
+}
+
+/// What a host without a certificate gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A self-signed one, made in memory.
+    #[default]
+    Development,
+    /// No handshake.
+    Production,
+}
+
+impl TlsPolicy {
+    fn name(self) -> &'static str {
+        match self {
+            TlsPolicy::Intermediate => "intermediate",
+            TlsPolicy::Modern => "modern",
+        }
+    }
+}
+
+impl TlsMode {
+    fn name(self) -> &'static str {
+        match self {
+            TlsMode::Development => "development",
+            TlsMode::Production => "production",
+        }
+    }
 }
 
 /// A consolidated platform.
@@ -102,6 +151,7 @@ impl Gateway {
         let gateway = Gateway {
             routes: folder.join(reader.text("", "routes")),
             certs: folder.join(reader.text("", "certs")),
+            tls: reader.tls(),
             http: reader.listeners("http"),
             https: reader.listeners("https"),
             https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
@@ -179,6 +229,8 @@ impl Gateway {
             ("listen", "admin") => quote(&self.admin.to_string()),
             ("listen", "trusted-proxies") => text(self.trusted_proxies.iter().map(ToString::to_string).collect()),
             ("listen", "threads") => self.threads.to_string(),
+            ("tls", "policy") => quote(self.tls.policy.name()),
+            ("tls", "mode") => quote(self.tls.mode.name()),
             ("listen", "reuse-port") => self.reuse_port.to_string(),
             ("process", "lame-duck") => self.process.lame_duck.as_millis().to_string(),
             ("process", "drain") => self.process.drain.as_millis().to_string(),
@@ -250,6 +302,16 @@ impl<'a> Reader<'a> {
 
     fn number(&self, table: &str, key: &str) -> i64 {
         self.find(table, |table| table.number(key)).map_or(0, |at| *at.value)
+    }
+
+    fn tls(&self) -> TlsSettings {
+        // The reader has refused other words.
+        let modern = self.text("tls", "policy") == TlsPolicy::Modern.name();
+        let production = self.text("tls", "mode") == TlsMode::Production.name();
+        TlsSettings {
+            policy: if modern { TlsPolicy::Modern } else { TlsPolicy::Intermediate },
+            mode: if production { TlsMode::Production } else { TlsMode::Development },
+        }
     }
 
     fn flag(&self, table: &str, key: &str) -> bool {

@@ -342,12 +342,13 @@ pub const GATEWAY: &[Key] = &[
     key("routes", Kind::Text, "\"routes\"", "Folder of site files; relative to this file's folder."),
     key("certs", Kind::Text, "\"certs\"", "Folder of certificates and keys; relative to this file's folder."),
     key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
+    key("tls", Kind::Table(TLS), "", "How HTTPS is spoken. Certificates are in the folder `certs`."),
     key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),
     key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
     key("guard", Kind::Table(GUARD), "", "What is admitted and allowed."),
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
-    key("reload", Kind::Table(RELOAD), "", "How changes of routes go live."),
+    key("reload", Kind::Table(RELOAD), "", "How changes of routes and certificates go live."),
     key("log", Kind::Table(LOG), "", "What is logged, to standard error."),
 ];
 
@@ -404,6 +405,22 @@ pub const PROCESS: &[Key] = &[
     ),
 ];
 
+/// `[tls]`.
+pub const TLS: &[Key] = &[
+    key(
+        "policy",
+        Kind::Word(&["intermediate", "modern"]),
+        "\"intermediate\"",
+        "Versions and ciphers, as Mozilla's guidelines name them. `intermediate`: TLS 1.3 and 1.2, with forward secrecy and authenticated encryption only. `modern`: TLS 1.3 only.",
+    ),
+    key(
+        "mode",
+        Kind::Word(&["development", "production"]),
+        "\"development\"",
+        "What a host without a certificate gets: `development` makes a self-signed one in memory, which browsers warn of; `production` refuses the handshake.",
+    ),
+];
+
 /// `[platforms.NAME]`.
 pub const PLATFORM: &[Key] = &[
     key("origins", Kind::Texts, "[]", "Addresses to proxy to: `https://10.1.2.3:443`."),
@@ -432,12 +449,17 @@ pub const HEALTH: &[Key] = &[key(
 
 /// `[reload]`.
 pub const RELOAD: &[Key] = &[
-    key("watch", Kind::Bool, "true", "Whether changes under `routes` go live by themselves; SIGHUP always works."),
+    key(
+        "watch",
+        Kind::Bool,
+        "true",
+        "Whether changes under `routes` and `certs` go live by themselves; SIGHUP always works.",
+    ),
     key(
         "debounce",
         Kind::Number(0, 60_000),
         "100",
-        "How long the folder must be quiet before it is read, in milliseconds.",
+        "How long the folders must be quiet before they are read, in milliseconds.",
     ),
 ];
 

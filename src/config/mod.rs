@@ -25,7 +25,7 @@ mod rule;
 mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
-pub use gateway::{Gateway, Process};
+pub use gateway::{Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
 pub use listen::{Address, Listen, ListenError};
 pub use reader::{Role, Table, parse_date};
 pub use rule::{Action, Fallback, Links, Rule};

@@ -12,7 +12,7 @@ const MAX_SITE_FILE: u64 = 16 << 20;
 
 /// Tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     modified: (i64, i64),
     changed: (i64, i64),
     size: u64,
@@ -66,9 +66,14 @@ pub(super) fn read_table(root: &Path, name: &str) -> Result<Arc<SourceFile>, Box
     }
 }
 
-/// Every `.toml` and `.csv` below `root`, by its path with `/`. Links are followed, hidden names skipped (Kubernetes
+/// Whether a file of that name belongs to the routes.
+pub(super) fn is_route_file(name: &str) -> bool {
+    name.ends_with(".toml") || Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+}
+
+/// Every file below `root` whose name is `wanted`, by its path with `/`. Links are followed, hidden names skipped (Kubernetes
 /// keeps the old and new state of a mounted folder in them).
-pub(super) fn scan(root: &Path) -> io::Result<BTreeMap<String, Stamp>> {
+pub(crate) fn scan(root: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<BTreeMap<String, Stamp>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(root.to_owned(), String::new(), 0)];
     while let Some((folder, prefix, depth)) = folders.pop() {
@@ -89,9 +94,7 @@ pub(super) fn scan(root: &Path) -> io::Result<BTreeMap<String, Stamp>> {
                 if depth < MAX_DEPTH {
                     folders.push((entry.path(), format!("{path}/"), depth + 1));
                 }
-            } else if name.ends_with(".toml")
-                || Path::new(&name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
-            {
+            } else if wanted(&name) {
                 let stamp = Stamp {
                     modified: (metadata.mtime(), metadata.mtime_nsec()),
                     changed: (metadata.ctime(), metadata.ctime_nsec()),

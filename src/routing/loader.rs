@@ -12,7 +12,7 @@ use crate::config::{self, Diagnostic, Gateway, Layer, Role, Severity, Site, Sour
 use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
-use super::folder::{Stamp, is_defaults, is_site, read_layer, read_table, scan, table_name};
+use super::folder::{Stamp, is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
 use super::lint::lint;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
@@ -105,7 +105,7 @@ impl Loader {
     /// Only when the folder itself can't be read; the loader is then as it was.
     pub fn load(&mut self, now: i64, mut progress: impl FnMut(usize, usize)) -> io::Result<(Snapshot, LoadReport)> {
         let start = Instant::now();
-        let files = scan(&self.root)?;
+        let files = scan(&self.root, is_route_file)?;
         self.loose.clear();
         self.read_layers(&files);
         let (changed, removed) = self.check_sites(&files);

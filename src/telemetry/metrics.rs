@@ -11,7 +11,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::names;
+use super::{CertificateGauges, names};
 use crate::model::Outcome;
 use crate::routing::Snapshot;
 
@@ -56,6 +56,7 @@ pub struct Metrics {
     faulty: IntGaugeVec,
     faulty_now: Mutex<BTreeSet<String>>,
     diagnostics: GaugeVec,
+    certificates: CertificateGauges,
 }
 
 #[derive(Debug)]
@@ -128,6 +129,7 @@ impl Metrics {
                     &[names::SEVERITY],
                 )?,
             )?,
+            certificates: CertificateGauges::new(&registry)?,
             registry,
             requests,
             snapshot,
@@ -193,6 +195,11 @@ impl Metrics {
         }
     }
 
+    /// The gauges of certificates.
+    pub fn certificates(&self) -> &CertificateGauges {
+        &self.certificates
+    }
+
     /// Everything in the text format of Prometheus.
     ///
     /// # Errors
@@ -204,7 +211,7 @@ impl Metrics {
     }
 }
 
-fn register<M: prometheus::core::Collector + Clone + 'static>(
+pub(super) fn register<M: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     metric: M,
 ) -> Result<M, prometheus::Error> {

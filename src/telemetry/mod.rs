@@ -9,7 +9,9 @@
 //!
 //! Called by: `door` for each request, `reload` for each reload.
 
+mod certificates;
 mod metrics;
 pub mod names;
 
+pub use certificates::CertificateGauges;
 pub use metrics::{Metrics, ReloadResult, SiteCounters};

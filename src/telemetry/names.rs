@@ -42,6 +42,18 @@ pub const SITE_FAULTY: &str = "waypost_site_faulty";
 /// Gauge: findings in the routes now, by [`SEVERITY`].
 pub const DIAGNOSTICS: &str = "waypost_diagnostics";
 
+/// Gauge: Unix time at which the certificate that a host gets expires, by [`NAME`].
+pub const CERTIFICATE_EXPIRY: &str = "waypost_certificate_expiry_timestamp_seconds";
+
+/// Gauge: certificates that are live.
+pub const CERTIFICATES: &str = "waypost_certificates";
+
+/// Gauge: certificate and key files that have errors; what was good in them before stays live.
+pub const CERTIFICATES_FAULTY: &str = "waypost_certificate_faulty";
+
+/// Label: first host name of a certificate.
+pub const NAME: &str = "name";
+
 /// Label: id of a site; empty for requests to a host that no site has.
 pub const SITE: &str = "site";
 

@@ -1,0 +1,74 @@
+//! Gauges of certificates.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use prometheus::{GaugeVec, IntGauge, Opts, Registry};
+
+use super::{metrics::register, names};
+
+/// How many certificates there are and when they expire.
+#[derive(Debug)]
+pub struct CertificateGauges {
+    expiry: GaugeVec,
+    live: IntGauge,
+    faulty: IntGauge,
+    named: Mutex<BTreeSet<String>>,
+}
+
+impl CertificateGauges {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let expiry =
+            Opts::new(names::CERTIFICATE_EXPIRY, "Unix time at which a live certificate expires, by its first name.");
+        let faulty = "Certificate and key files that have errors.";
+        Ok(CertificateGauges {
+            expiry: register(registry, GaugeVec::new(expiry, &[names::NAME])?)?,
+            live: register(registry, IntGauge::new(names::CERTIFICATES, "Certificates that are live.")?)?,
+            faulty: register(registry, IntGauge::new(names::CERTIFICATES_FAULTY, faulty)?)?,
+            named: Mutex::default(),
+        })
+    }
+
+    /// Shows what is live now: how many certificates, when each expires (Unix seconds, by first name), and how many
+    /// files have errors. The series of names that are gone are removed.
+    pub fn set(&self, live: usize, expiries: &BTreeMap<&str, i64>, faulty: usize) {
+        self.live.set(live as i64);
+        self.faulty.set(faulty as i64);
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in named.iter().filter(|name| !expiries.contains_key(name.as_str())) {
+            // An error means that it is not there, which is what is wanted.
+            let _ = self.expiry.remove_label_values(&[gone]);
+        }
+        for (name, &expiry) in expiries {
+            if let Ok(gauge) = self.expiry.get_metric_with_label_values(&[name]) {
+                gauge.set(expiry as f64);
+            }
+        }
+        *named = expiries.keys().map(|&name| name.to_owned()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn the_series_of_a_removed_certificate_ends() {
+        let metrics = Metrics::new().unwrap();
+        let text = || String::from_utf8(metrics.text().unwrap()).unwrap();
+        metrics.certificates().set(2, &BTreeMap::from([("a.example", 1_900_000_000), ("*.b.example", 7)]), 1);
+        for line in [
+            r#"waypost_certificate_expiry_timestamp_seconds{name="a.example"} 1900000000"#,
+            r#"waypost_certificate_expiry_timestamp_seconds{name="*.b.example"} 7"#,
+            "waypost_certificates 2",
+            "waypost_certificate_faulty 1",
+        ] {
+            assert!(text().contains(line), "{line} in\n{}", text());
+        }
+        metrics.certificates().set(1, &BTreeMap::from([("a.example", 1)]), 0);
+        assert!(text().contains(r#"{name="a.example"} 1"#) && !text().contains("b.example"));
+    }
+}

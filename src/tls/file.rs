@@ -1,0 +1,335 @@
+//! One file of certificates and keys.
+
+use std::{fs, io, ops::Range, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use compact_str::CompactString;
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{PemObject, SectionKind},
+    },
+    sign::SigningKey,
+};
+use x509_parser::{extensions::GeneralName, prelude::*, public_key::PublicKey};
+
+use super::pem::{Block, blocks};
+use crate::config::{Diagnostic, Severity};
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Endings of files that are read. (Others may lie beside them: requests, notes, PKCS#12.)
+const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "chain", "fullchain", "bundle", "ca-bundle"];
+
+/// Smallest RSA key that isn't weak, in bits (NIST SP 800-131A, and what aws-lc-rs signs with).
+const MIN_RSA_BITS: usize = 2048;
+
+/// Whether a file of that name is read.
+pub(super) fn is_certificate_file(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub(super) struct CertFile {
+    pub certs: Vec<Arc<Cert>>,
+    pub keys: Vec<Key>,
+    /// What is wrong with the file by itself.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// A certificate, as far as choosing and checking it takes.
+#[derive(Debug)]
+pub(super) struct Cert {
+    pub der: CertificateDer<'static>,
+    /// The line where it begins in its file.
+    pub line: u32,
+    /// Host names, lower-case; a wildcard is `*.name`.
+    pub names: Box<[CompactString]>,
+    /// Unix seconds.
+    pub not_before: i64,
+    /// Unix seconds.
+    pub not_after: i64,
+    /// Whether it may sign others.
+    pub is_ca: bool,
+    subject: Range<usize>,
+    issuer: Range<usize>,
+    public_key: Range<usize>,
+    key_id: Option<Range<usize>>,
+    issuer_key_id: Option<Range<usize>>,
+}
+
+/// A private key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The line where it begins in its file.
+    pub line: u32,
+    pub signing: Arc<dyn SigningKey>,
+    /// The public key (SubjectPublicKeyInfo) that it belongs to.
+    pub public: Box<[u8]>,
+}
+
+impl CertFile {
+    /// Reads `path`, which findings call `name`. What can't be used is a finding.
+    pub fn read(path: &Path, name: &Arc<str>) -> Self {
+        let unreadable = |message: String, hint: &str| CertFile {
+            findings: vec![finding("unreadable", name, 1, message).hint(hint)],
+            ..CertFile::default()
+        };
+        let bytes = match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => return unreadable("this is no file".to_owned(), "remove it"),
+            Ok(metadata) if metadata.len() > MAX_FILE => {
+                let message = format!("this file is larger than {} MiB", MAX_FILE >> 20);
+                return unreadable(message, "put each host's certificate into a file of its own");
+            }
+            Ok(metadata) => fs::read(path).map(|bytes| (bytes, metadata.permissions().mode())),
+            Err(error) => Err(error),
+        };
+        match bytes {
+            Ok((bytes, mode)) => {
+                let mut file = CertFile::parse(&bytes, name);
+                file.note_exposed(mode, name);
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable(
+                "this file can't be read: permission denied".to_owned(),
+                "the gateway's user must be able to read it",
+            ),
+            Err(error) => unreadable(format!("this file can't be read: {error}"), "see whether the disk is well"),
+        }
+    }
+
+    /// Reads the text of a file. Never panics, whatever the bytes.
+    pub fn parse(bytes: &[u8], name: &Arc<str>) -> Self {
+        let mut file = CertFile::default();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut any = false;
+        for block in blocks(bytes) {
+            any = true;
+            file.block(&block, name);
+        }
+        if !any {
+            // A DER structure begins with a SEQUENCE.
+            let (message, hint) = match bytes.first() {
+                None => ("this file is empty", "write the chain and its key into it, as PEM"),
+                Some(0x30) => {
+                    ("this file is DER, not PEM", "`openssl x509 -inform der -in FILE -out FILE.pem` turns it into PEM")
+                }
+                Some(_) => ("this file holds no PEM", "PEM begins with a line such as `-----BEGIN CERTIFICATE-----`"),
+            };
+            file.findings.push(finding("bad-certificate", name, 1, message).hint(hint));
+        }
+        file
+    }
+
+    fn block(&mut self, block: &Block<'_>, name: &Arc<str>) {
+        let line = block.line;
+        let fault = |code, message: String, hint: &str| {
+            let mut fault = finding(code, name, line, message).hint(hint);
+            // The first line of a block names what it is. What follows may be secret.
+            fault.source = format!("-----BEGIN {}-----", block.label);
+            fault.length = fault.source.chars().count() as u32;
+            fault
+        };
+        let is_key = block.label.ends_with("PRIVATE KEY");
+        if is_key && block.is_encrypted() {
+            let hint = "`openssl pkey -in FILE -out FILE.key` takes the passphrase off";
+            self.findings.push(fault("bad-key", "this key has a passphrase, which nobody could type".to_owned(), hint));
+            return;
+        }
+        let decoded = <(SectionKind, Vec<u8>)>::from_pem_slice(block.text);
+        let broken = "export it again; the file may have been cut off or edited";
+        match decoded {
+            Ok((SectionKind::Certificate, der)) => match Cert::parse(der, line) {
+                Ok((cert, bits)) => {
+                    if let Some(bits) = bits.filter(|&bits| bits < MIN_RSA_BITS) {
+                        let message = format!("an RSA key of {bits} bits is too weak: clients refuse it");
+                        self.findings.push(fault(
+                            "weak-key",
+                            message,
+                            "have it issued again for an ECDSA P-256 key, or RSA of 2048 bits",
+                        ));
+                    }
+                    self.certs.push(Arc::new(cert));
+                }
+                Err(error) => {
+                    self.findings.push(fault(
+                        "bad-certificate",
+                        format!("this certificate is malformed: {error}"),
+                        broken,
+                    ));
+                }
+            },
+            Ok((kind @ (SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey), der)) => {
+                match PrivateKeyDer::from_pem(kind, der)
+                    .ok_or_else(|| "unknown encoding".to_owned())
+                    .and_then(Key::load)
+                {
+                    Ok((signing, public)) => self.keys.push(Key { line, signing, public }),
+                    Err(error) => {
+                        let hint = "keys are ECDSA (P-256, P-384, P-521), Ed25519, or RSA of 2048 to 8192 bits";
+                        self.findings.push(fault("bad-key", format!("this key can't be used: {error}"), hint));
+                    }
+                }
+            }
+            // Requests, parameters, revocation lists: they may be here, and nobody needs them.
+            Ok(_) | Err(rustls::pki_types::pem::Error::NoItemsFound) => {}
+            Err(error) => {
+                let code = if is_key { "bad-key" } else { "bad-certificate" };
+                self.findings.push(fault(code, format!("this block of PEM is broken: {}", describe(&error)), broken));
+            }
+        }
+    }
+
+    /// A key that every user of the machine may read is no secret.
+    fn note_exposed(&mut self, mode: u32, name: &Arc<str>) {
+        if let Some(key) = self.keys.first()
+            && mode & 0o004 != 0
+        {
+            let message = format!("every user of this machine may read this key (mode {:03o})", mode & 0o777);
+            self.findings.push(finding("exposed-key", name, key.line, message).hint("chmod 640, or 600").warning());
+        }
+    }
+}
+
+/// An error at a line of a certificate file.
+pub(super) fn finding(code: &'static str, file: &Arc<str>, line: u32, message: impl Into<String>) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code,
+        file: file.clone(),
+        line,
+        column: 1,
+        length: 1,
+        source: String::new(),
+        message: message.into(),
+        hint: None,
+    }
+}
+
+fn describe(error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "its END line is missing".to_owned(),
+        Error::Base64Decode(_) => "it is not base64".to_owned(),
+        // The others may quote the file, and so a key.
+        _ => "it can't be read".to_owned(),
+    }
+}
+
+impl Cert {
+    /// The certificate, and how many bits its key has if it is RSA.
+    fn parse(der: Vec<u8>, line: u32) -> Result<(Self, Option<usize>), String> {
+        let der = CertificateDer::from(der);
+        let (rest, parsed) = X509Certificate::from_der(&der).map_err(|error| match error {
+            nom::Err::Error(error) | nom::Err::Failure(error) => error.to_string(),
+            nom::Err::Incomplete(_) => "it ends too soon".to_owned(),
+        })?;
+        if !rest.is_empty() {
+            return Err("something follows it in its block".to_owned());
+        }
+        let within = |part: &[u8]| {
+            let start = part.as_ptr() as usize - der.as_ptr() as usize;
+            start..start + part.len()
+        };
+        let mut names: Vec<CompactString> = Vec::new();
+        if let Ok(Some(alternatives)) = parsed.subject_alternative_name() {
+            names.extend(alternatives.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::DNSName(name) => host_name(name),
+                _ => None,
+            }));
+        }
+        let mut seen = std::collections::HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let (mut key_id, mut issuer_key_id) = (None, None);
+        for extension in parsed.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(within(id.0)),
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    issuer_key_id = id.key_identifier.as_ref().map(|id| within(id.0));
+                }
+                _ => {}
+            }
+        }
+        let bits = match parsed.public_key().parsed() {
+            Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+            _ => None,
+        };
+        let (subject, issuer) = (within(parsed.subject().as_raw()), within(parsed.issuer().as_raw()));
+        let cert = Cert {
+            line,
+            names: names.into(),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+            is_ca: parsed.is_ca(),
+            subject,
+            issuer,
+            public_key: within(parsed.public_key().raw),
+            key_id,
+            issuer_key_id,
+            der,
+        };
+        Ok((cert, bits))
+    }
+
+    /// Its public key, a SubjectPublicKeyInfo.
+    pub fn public_key(&self) -> &[u8] {
+        &self.der[self.public_key.clone()]
+    }
+
+    /// Whose it is, as DER.
+    pub fn subject(&self) -> &[u8] {
+        &self.der[self.subject.clone()]
+    }
+
+    /// Who signed it, as DER.
+    pub fn issuer(&self) -> &[u8] {
+        &self.der[self.issuer.clone()]
+    }
+
+    /// Who signed it, for people.
+    pub fn issuer_name(&self) -> String {
+        match X509Certificate::from_der(&self.der) {
+            Ok((_, parsed)) => parsed.issuer().to_string(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Whether it signed itself.
+    pub fn is_root(&self) -> bool {
+        self.subject() == self.issuer()
+    }
+
+    /// Whether `issuer` signed it, by their names and key identifiers.
+    pub fn is_issued_by(&self, issuer: &Cert) -> bool {
+        self.issuer() == issuer.subject()
+            && match (&self.issuer_key_id, &issuer.key_id) {
+                (Some(wanted), Some(id)) => self.der[wanted.clone()] == issuer.der[id.clone()],
+                _ => true,
+            }
+    }
+}
+
+impl Key {
+    fn load(der: PrivateKeyDer<'static>) -> Result<(Arc<dyn SigningKey>, Box<[u8]>), String> {
+        let signing = any_supported_type(&der).map_err(|error| match error {
+            rustls::Error::General(text) => text,
+            error => error.to_string(),
+        })?;
+        let public = signing.public_key().ok_or("it has no public key")?.as_ref().into();
+        Ok((signing, public))
+    }
+}
+
+/// A name of a certificate in the spelling of [`Cert::names`]; `None` for what no client asks for.
+fn host_name(name: &str) -> Option<CompactString> {
+    let bare = name.strip_prefix("*.").unwrap_or(name);
+    let fine = !bare.is_empty()
+        && bare.len() <= 253
+        && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    fine.then(|| CompactString::from(name.to_ascii_lowercase()))
+}

@@ -1,0 +1,230 @@
+//! TLS: which certificate a host gets, and how it is spoken.
+//!
+//! Certificates and keys are PEM files in one folder, under any names; keys are put to certificates by their public
+//! keys, and chains into order by who signed whom. Everything that is wrong is a finding, as it is with routes. What is
+//! served is an immutable index (exact name → wildcard → default) that a reload swaps while handshakes go on.
+//!
+//! Owns: the folder `certs`, the [`rustls::ServerConfig`] with its policy, tickets and sessions, and certificates made in
+//! memory for development. Never does: sockets, handshakes (`door` does them), watching (`reload` does).
+//!
+//! Invariants: a handshake takes no lock and looks up at most two names, however many there are; a file with errors
+//! keeps what was good in it; no message, log or metric quotes a key; a session is never resumed for another host than
+//! it was made for (rustls compares the names).
+//!
+//! Called by: `reload` ([`Tls::open`], [`Tls::reload`]), `door` ([`Tls::server_config`], [`Tls::why_refused`]), `cli`
+//! ([`check`]).
+
+mod chain;
+mod development;
+mod file;
+mod index;
+mod pem;
+mod policy;
+mod resolver;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustls::ServerConfig;
+
+use crate::config::{Diagnostic, Gateway, TlsMode, readable_host};
+use crate::model::HostPattern;
+use crate::telemetry::Metrics;
+
+use development::Development;
+use index::Index;
+use resolver::Resolver;
+use store::Store;
+
+pub use policy::provider;
+pub use store::CertReport;
+
+/// Hosts that the finding about hosts without a certificate names.
+const MAX_NAMED: usize = 5;
+
+/// Why there can be no TLS. The configuration is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// In production, HTTPS without a certificate serves nobody.
+    #[error(
+        "there is no folder of certificates at {}: make it and put chains and keys into it, or set [tls] mode = \"development\"", .0.display()
+    )]
+    NoFolder(PathBuf),
+    /// The folder is there and can't be read.
+    #[error("can't read the certificates: {0}")]
+    Unreadable(#[from] io::Error),
+    /// The settings don't go together.
+    #[error("TLS: {0}")]
+    Settings(#[from] rustls::Error),
+    /// No key could be made for development certificates.
+    #[error("can't make a development certificate: {0}")]
+    Development(#[from] rcgen::Error),
+}
+
+/// The certificates and how TLS is spoken, for all listeners and threads.
+#[derive(Debug)]
+pub struct Tls {
+    folder: PathBuf,
+    mode: TlsMode,
+    store: Mutex<Store>,
+    resolver: Arc<Resolver>,
+    config: ServerConfig,
+    metrics: Arc<Metrics>,
+}
+
+impl Tls {
+    /// Loads the certificates of a node for the first time. `knows` says which hosts (canonical) are served; it is asked
+    /// in handshakes, so it must be quick.
+    ///
+    /// # Errors
+    /// If the folder can't be read, or isn't there in production mode with addresses for HTTPS.
+    pub fn open(
+        gateway: &Gateway,
+        knows: impl Fn(&str) -> bool + Send + Sync + 'static,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, CertReport), TlsError> {
+        let mode = gateway.tls.mode;
+        if mode == TlsMode::Production && !gateway.https.is_empty() && !gateway.certs.exists() {
+            return Err(TlsError::NoFolder(gateway.certs.clone()));
+        }
+        let mut store = Store::new(&gateway.certs);
+        let report = store.load(now())?;
+        let development = match mode {
+            TlsMode::Development => Some(Development::new(Box::new(knows))?),
+            TlsMode::Production => None,
+        };
+        let resolver = Arc::new(Resolver { index: ArcSwap::new(store.index().clone()), development });
+        let config = policy::server_config(gateway.tls.policy, resolver.clone())?;
+        let folder = gateway.certs.clone();
+        let tls = Tls { folder, mode, store: Mutex::new(store), resolver, config, metrics };
+        tls.publish(&report);
+        Ok((tls, report))
+    }
+
+    /// The settings for a listener that speaks these protocols, the preferred first (`h2`, `http/1.1`). All that are
+    /// given out share sessions and tickets, and follow reloads.
+    pub fn server_config(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+        let mut config = self.config.clone();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// Reads the files that changed and swaps the index; handshakes under way end with what they began with.
+    ///
+    /// # Errors
+    /// If the folder can't be read; then everything stays as it was.
+    pub fn reload(&self) -> io::Result<CertReport> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = store.load(now())?;
+        if report.read > 0 || report.removed > 0 {
+            self.resolver.index.store(store.index().clone());
+        }
+        self.publish(&report);
+        Ok(report)
+    }
+
+    /// Why a client that asked for this host (lower-case; empty if it named none) got no certificate, and what to do.
+    pub fn why_refused(&self, name: &str) -> String {
+        let folder = self.folder.display();
+        let index = self.resolver.index.load();
+        if name.is_empty() && !index.has_default() {
+            return format!(
+                "the client named no host, and there is no default: put a chain and its key into {folder}/default.pem for such clients"
+            );
+        }
+        if index.has_default() || index.covers(name) {
+            let whose = if name.is_empty() { "for clients that name no host" } else { name };
+            return format!(
+                "no certificate suits the client ({whose}): beside one for an ECDSA key it may need one for RSA"
+            );
+        }
+        let hint = match self.mode {
+            TlsMode::Production => ", or set [tls] mode = \"development\" while trying out",
+            TlsMode::Development => "",
+        };
+        let name = readable_host(name);
+        format!("no certificate covers `{name}`: put its chain and key into {folder}{hint}")
+    }
+
+    /// A finding that names the hosts without a certificate, if there are any. Where there is no certificate at all and
+    /// nothing is refused for it, there is nothing to find.
+    pub fn uncovered<'a>(&self, hosts: impl IntoIterator<Item = &'a HostPattern>) -> Option<Diagnostic> {
+        uncovered(&self.resolver.index.load(), &self.folder, self.mode, hosts)
+    }
+
+    fn publish(&self, report: &CertReport) {
+        let index = self.resolver.index.load();
+        let now = now();
+        let mut expiries: BTreeMap<&str, i64> = BTreeMap::new();
+        for entry in index.entries().iter().filter(|entry| !index.is_superseded(entry, now)) {
+            let name = entry.leaf.names.first().map_or("", |name| name.as_str());
+            let expiry = expiries.entry(name).or_insert(i64::MAX);
+            *expiry = entry.chain_not_after.min(*expiry);
+        }
+        self.metrics.certificates().set(report.certificates, &expiries, report.faulty.len());
+    }
+}
+
+/// Everything that is wrong with the certificates of a node whose routes have these hosts.
+///
+/// # Errors
+/// If the folder can't be read.
+pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPattern>) -> io::Result<CertReport> {
+    let mut store = Store::new(&gateway.certs);
+    let mut report = store.load(now())?;
+    report.diagnostics.extend(uncovered(store.index(), &gateway.certs, gateway.tls.mode, hosts));
+    Ok(report)
+}
+
+fn uncovered<'a>(
+    index: &Index,
+    folder: &std::path::Path,
+    mode: TlsMode,
+    hosts: impl IntoIterator<Item = &'a HostPattern>,
+) -> Option<Diagnostic> {
+    if index.entries().is_empty() && mode == TlsMode::Development {
+        return None;
+    }
+    let (mut count, mut named) = (0, Vec::new());
+    for host in hosts {
+        let covered = match host {
+            HostPattern::Exact(host) => index.covers(host.as_str()),
+            HostPattern::Below(parent) => index.covers_below(parent.as_str()),
+        };
+        if !covered {
+            count += 1;
+            if named.len() < MAX_NAMED {
+                named.push(host.to_string());
+            }
+        }
+    }
+    let rest = match count - named.len() {
+        0 if count == 0 => return None,
+        0 => String::new(),
+        rest => format!(", and {rest} more"),
+    };
+    let (hosts, have) = if count == 1 { ("host", "has") } else { ("hosts", "have") };
+    let message = format!("{count} {hosts} of the routes {have} no certificate: {}{rest}", named.join(", "));
+    let hint = match mode {
+        TlsMode::Production => "HTTPS is refused there: put their chains and keys into this folder",
+        TlsMode::Development => {
+            "a self-signed one is made for each, which browsers warn of: put their chains and keys into this folder"
+        }
+    };
+    let folder = Arc::from(folder.to_string_lossy());
+    Some(file::finding("uncovered-host", &folder, 1, message).hint(hint).warning())
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}

@@ -1,0 +1,279 @@
+//! The folder of certificates: what is in it, what is wrong with it, and the index that follows from both.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rustls::sign::CertifiedKey;
+
+use super::{
+    chain::Issuers,
+    file::{Cert, CertFile, Key, finding, is_certificate_file},
+    index::{Entry, Index},
+};
+use crate::config::{Diagnostic, Severity};
+use crate::routing::{Stamp, scan};
+
+/// A certificate that lasts less than this, in seconds, is warned of. (ACME clients renew 30 days ahead, so at 21 days a
+/// renewal has failed.)
+const SOON: i64 = 21 * 86_400;
+
+/// What a reading of the folder came to.
+#[derive(Clone, Debug, Default)]
+pub struct CertReport {
+    /// Everything that is wrong now, by file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Files that were read because they are new or changed.
+    pub read: usize,
+    /// Files that are gone.
+    pub removed: usize,
+    /// Files with errors; what was good in them before stays.
+    pub faulty: Vec<String>,
+    /// Certificates that are live.
+    pub certificates: usize,
+    /// Names that they cover, a wildcard counted once.
+    pub names: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The files of the folder as they were last read.
+#[derive(Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+    files: BTreeMap<String, File>,
+    index: Arc<Index>,
+    /// Findings that don't depend on the time.
+    findings: Vec<Diagnostic>,
+}
+
+#[derive(Debug)]
+struct File {
+    /// What findings call it.
+    name: Arc<str>,
+    stamp: Stamp,
+    content: CertFile,
+    /// Its certificates when it last was without errors.
+    good: Vec<Arc<Entry>>,
+}
+
+impl Store {
+    pub fn new(root: &Path) -> Self {
+        Store { root: root.to_owned(), files: BTreeMap::new(), index: Arc::default(), findings: Vec::new() }
+    }
+
+    /// Reads what changed since the last time. A folder that was never there is an empty one.
+    ///
+    /// # Errors
+    /// If the folder can't be read; then everything stays as it was.
+    pub fn load(&mut self, now: i64) -> io::Result<CertReport> {
+        let start = Instant::now();
+        let found = match scan(&self.root, is_certificate_file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.files.is_empty() => BTreeMap::new(),
+            found => found?,
+        };
+        let before = self.files.len();
+        self.files.retain(|name, _| found.contains_key(name));
+        let removed = before - self.files.len();
+        let changed: Vec<(String, Stamp)> = found
+            .into_iter()
+            .filter(|(name, stamp)| self.files.get(name).is_none_or(|file| file.stamp != *stamp))
+            .collect();
+        let read = changed.len();
+        for (path, file) in self.read(changed) {
+            let good = self.files.remove(&path).map(|file| file.good).unwrap_or_default();
+            self.files.insert(path, File { good, ..file });
+        }
+        if read > 0 || removed > 0 {
+            self.build(now);
+        }
+        let mut diagnostics = self.findings.clone();
+        diagnostics.extend(self.index.entries().iter().filter_map(|entry| self.dates(entry, now)));
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let faulty: BTreeSet<&Arc<str>> = errors(&diagnostics).map(|finding| &finding.file).collect();
+        Ok(CertReport {
+            read,
+            removed,
+            faulty: faulty.into_iter().map(ToString::to_string).collect(),
+            certificates: self.index.entries().len(),
+            names: self.index.name_count(),
+            elapsed: start.elapsed(),
+            diagnostics,
+        })
+    }
+
+    /// What is to be served.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// Reads files, on every core: checking a key takes a good part of a millisecond.
+    fn read(&self, mut paths: Vec<(String, Stamp)>) -> Vec<(String, File)> {
+        let read = |paths: Vec<(String, Stamp)>| {
+            let file = |(path, stamp): (String, Stamp)| {
+                let full = self.root.join(&path);
+                let name = Arc::from(full.to_string_lossy());
+                let content = CertFile::read(&full, &name);
+                (path, File { name, stamp, content, good: Vec::new() })
+            };
+            paths.into_iter().map(file).collect::<Vec<_>>()
+        };
+        let threads = thread::available_parallelism().map_or(1, Into::into);
+        let share = paths.len().div_ceil(threads).max(MIN_SHARE);
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            while paths.len() > share {
+                let part = paths.split_off(paths.len() - share);
+                workers.push(scope.spawn(move || read(part)));
+            }
+            let mut files = read(paths);
+            for worker in workers {
+                files.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            files
+        })
+    }
+
+    /// Puts keys to certificates, and chains together.
+    fn build(&mut self, now: i64) {
+        let mut keys: HashMap<&[u8], &Key> = HashMap::new();
+        let contents = || self.files.values().map(|file| &file.content);
+        for key in contents().flat_map(|content| &content.keys) {
+            keys.entry(&key.public).or_insert(key);
+        }
+        let issuers = Issuers::new(contents().flat_map(|content| &content.certs));
+        let public_keys: HashSet<&[u8]> =
+            contents().flat_map(|content| &content.certs).map(|cert| cert.public_key()).collect();
+
+        let mut findings = Vec::new();
+        // By leaf: the same one may stand in several files (`cert.pem` and `fullchain.pem`), and the longest chain wins.
+        let mut live: HashMap<&[u8], Arc<Entry>> = HashMap::new();
+        let mut of_files: Vec<(Vec<Arc<Entry>>, bool)> = Vec::with_capacity(self.files.len());
+        for File { name, content, .. } in self.files.values() {
+            let mut faults = content.findings.clone();
+            let mut entries = Vec::new();
+            for key in content.keys.iter().filter(|key| !public_keys.contains(&*key.public)) {
+                let message = "this key fits no certificate of the folder";
+                let hint = "put the certificate that was issued for it beside it, or remove the key";
+                faults.push(finding("key-without-certificate", name, key.line, message).hint(hint).warning());
+            }
+            for leaf in content.certs.iter().filter(|cert| !cert.is_ca || !cert.names.is_empty()) {
+                match keys.get(leaf.public_key()) {
+                    Some(key) => {
+                        let (entry, fault) = entry(name, leaf, key, &issuers, &content.certs);
+                        faults.extend(fault);
+                        entries.push(Arc::new(entry));
+                    }
+                    // The chain of another leaf, which may well name hosts.
+                    None if leaf.is_ca => {}
+                    None => {
+                        let message = format!("this certificate{} has no key", of_names(leaf));
+                        let hint = "put its private key into the folder, in this file or in another";
+                        faults.push(finding("certificate-without-key", name, leaf.line, message).hint(hint));
+                    }
+                }
+            }
+            let healthy = errors(&faults).next().is_none() && entries.iter().all(|entry| entry.is_valid_at(now));
+            of_files.push((entries, healthy));
+            findings.append(&mut faults);
+        }
+        for (entries, _) in &of_files {
+            for entry in entries {
+                let known = live.entry(&entry.leaf.der).or_insert_with(|| entry.clone());
+                if known.certified.cert.len() < entry.certified.cert.len() {
+                    *known = entry.clone();
+                }
+            }
+        }
+        let mut served: Vec<Arc<Entry>> = live.into_values().collect();
+        let mut have: HashSet<Vec<u8>> = served.iter().map(|entry| entry.leaf.der.to_vec()).collect();
+        for (file, (entries, healthy)) in self.files.values_mut().zip(of_files) {
+            if healthy {
+                file.good = entries;
+                continue;
+            }
+            served.extend(file.good.iter().filter(|entry| have.insert(entry.leaf.der.to_vec())).cloned());
+        }
+        self.index = Arc::new(Index::new(served));
+        self.findings = findings;
+    }
+
+    /// What is wrong with a certificate's dates at `now`.
+    fn dates(&self, entry: &Arc<Entry>, now: i64) -> Option<Diagnostic> {
+        let leaf = &entry.leaf;
+        let (from, to) = (leaf.not_before, entry.chain_not_after);
+        let what = format!("this certificate{}", of_names(leaf));
+        let fault = |code, message: String| finding(code, &entry.file, leaf.line, message);
+        let superseded = self.index.is_superseded(entry, now);
+        let found = if now > to {
+            let what = if leaf.not_after > to { format!("the chain of {what}") } else { what };
+            let expired = fault("expired-certificate", format!("{what} expired on {}", date(to)));
+            match superseded {
+                true => expired.hint("another one is served in its place: remove it").warning(),
+                false => expired.hint("replace it, here or in a file of any name"),
+            }
+        } else if now < from {
+            let early = fault("early-certificate", format!("{what} is not valid before {}", date(from)));
+            let early = early.hint("check the clock of this machine, or wait");
+            if superseded { early.warning() } else { early }
+        } else if to - now < SOON && !superseded {
+            let days = (to - now) / 86_400;
+            let message =
+                format!("{what} expires on {}, in {days} {}", date(to), if days == 1 { "day" } else { "days" });
+            fault("expiring-certificate", message).hint("renew it, and see why nobody has").warning()
+        } else {
+            return None;
+        };
+        Some(found)
+    }
+}
+
+fn entry(
+    file: &Arc<str>,
+    leaf: &Arc<Cert>,
+    key: &Key,
+    issuers: &Issuers<'_>,
+    beside: &[Arc<Cert>],
+) -> (Entry, Option<Diagnostic>) {
+    let (chain, complete) = issuers.chain(leaf, beside);
+    let fault = if leaf.names.is_empty() {
+        let hint = "browsers ignore the common name: have it issued with subject alternative names";
+        Some(finding("nameless-certificate", file, leaf.line, "this certificate names no host").hint(hint))
+    } else if !complete {
+        let message = format!("the chain of this certificate{} is not complete", of_names(leaf));
+        let hint = format!("put the certificate of its issuer behind it: {}", leaf.issuer_name());
+        Some(finding("incomplete-chain", file, leaf.line, message).hint(hint).warning())
+    } else {
+        None
+    };
+    let not_after = chain.iter().map(|cert| cert.not_after).fold(leaf.not_after, i64::min);
+    let ders = std::iter::once(leaf).chain(&chain).map(|cert| cert.der.clone()).collect();
+    let certified = CertifiedKey { cert: ders, key: key.signing.clone(), ocsp: None };
+    (Entry::new(certified, leaf.clone(), not_after, file.clone()), fault)
+}
+
+fn errors(findings: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    findings.iter().filter(|finding| finding.severity == Severity::Error)
+}
+
+fn of_names(cert: &Cert) -> String {
+    match &*cert.names {
+        [] => String::new(),
+        [name] => format!(" of {name}"),
+        [name, others @ ..] => format!(" of {name} and {} more", others.len()),
+    }
+}
+
+fn date(seconds: i64) -> String {
+    Timestamp::from_second(seconds)
+        .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// Files that aren't worth a thread of their own.
+const MIN_SHARE: usize = 16;

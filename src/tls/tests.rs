@@ -1,0 +1,1 @@
+//! Handshakes in memory over certificates made at run time.
