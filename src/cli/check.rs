@@ -5,11 +5,12 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::report::{count, print_and};
 use super::{NodeArgs, load};
-use crate::config::{Diagnostic, Severity, Site};
+use crate::config::{Diagnostic, Severity, Site, TlsMode};
 
 /// Prints everything that is wrong.
 pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -21,6 +22,14 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
         gateway.lost_targets && matches!(finding.code, "target-not-allowed" | "unknown-platform")
     };
     findings.extend(routes.report.diagnostics.iter().filter(|finding| !follows(finding)).cloned());
+    let hosts = routes.snapshot.sites().iter().flat_map(|site| &site.hosts);
+    // Without HTTPS there need be none.
+    let needed = gateway.tls.mode == TlsMode::Production && !gateway.https.is_empty();
+    let certificates = match needed || gateway.certs.is_dir() {
+        true => Some(crate::tls::check(&gateway, hosts).context("can't read the certificates")?),
+        false => None,
+    };
+    findings.extend(certificates.iter().flat_map(|report| report.diagnostics.iter().cloned()));
     if let Some(only) = &only {
         findings.retain(|finding| concerns(finding, only));
     }
@@ -28,7 +37,7 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
     let warnings = findings.len() - errors;
     let snapshot = &routes.snapshot;
     let text = if json {
-        let report = json!({
+        let mut report = json!({
             "diagnostics": findings,
             "errors": errors,
             "warnings": warnings,
@@ -37,16 +46,22 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
             "mappings": snapshot.mapping_count(),
             "rules": snapshot.rule_count(),
         });
+        if let Some(certificates) = &certificates {
+            report["certificates"] = certificates.certificates.into();
+        }
         format!("{}\n", serde_json::to_string_pretty(&report)?)
     } else {
         let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-        let checked = format!(
+        let mut checked = format!(
             "{}, {}, {}, {}",
             count(snapshot.sites().len(), "site"),
             count(snapshot.host_count(), "host"),
             count(snapshot.mapping_count(), "mapping"),
             count(snapshot.rule_count(), "rule")
         );
+        if let Some(certificates) = &certificates {
+            checked += &format!(", {}", count(certificates.certificates, "certificate"));
+        }
         text.push_str(&match findings.len() {
             0 => format!("{checked}: nothing to complain about\n"),
             _ => format!("{checked}: {}, {}\n", count(errors, "error"), count(warnings, "warning")),

@@ -37,7 +37,7 @@ struct Cli {
 enum Command {
     /// Serve the routes (the default).
     Serve(ServeArgs),
-    /// Say everything that is wrong with gateway.toml and the routes.
+    /// Say everything that is wrong with gateway.toml, the routes and the certificates.
     ///
     /// Each finding names file, line and column, shows the line and says what to do. Exit code 1 if there is any.
     Check {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::config::{Diagnostic, Severity};
 use crate::routing::LoadReport;
+use crate::tls::CertReport;
 
 /// Findings that are logged of one reload.
 const MAX_FINDINGS: usize = 50;
@@ -24,6 +25,16 @@ pub(super) fn nothing_changed() {
 /// The routes can't be read.
 pub(super) fn failed(error: &str) {
     log::error!("reload: failed, everything stays as it was: {error}");
+}
+
+/// One line about the certificates that are live.
+pub(super) fn certificates(report: &CertReport) {
+    log::info!("{}", certificates_line(report));
+}
+
+/// The certificates can't be read.
+pub(super) fn certificates_failed(error: &str) {
+    log::error!("certificates: reload failed, everything stays as it was: {error}");
 }
 
 /// Findings that were not there before; the others have been logged.
@@ -63,6 +74,23 @@ fn line(report: &LoadReport) -> String {
     line
 }
 
+fn certificates_line(report: &CertReport) -> String {
+    let mut line = format!(
+        "certificates: {} read in {} ms, {} live for {}",
+        count(report.read, "file"),
+        report.elapsed.as_millis(),
+        count(report.certificates, "certificate"),
+        count(report.names, "name"),
+    );
+    if report.removed > 0 {
+        line += &format!(", {} removed", count(report.removed, "file"));
+    }
+    if !report.faulty.is_empty() {
+        line += &format!(", {} with errors{}", count(report.faulty.len(), "file"), names(&report.faulty));
+    }
+    line
+}
+
 fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
@@ -79,6 +107,19 @@ fn names(ids: &[String]) -> String {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_reload_of_certificates_is_one_line() {
+        let mut report = CertReport { read: 1, certificates: 2, names: 3, ..CertReport::default() };
+        report.elapsed = Duration::from_millis(7);
+        assert_eq!(certificates_line(&report), "certificates: 1 file read in 7 ms, 2 certificates live for 3 names");
+        (report.removed, report.faulty) = (1, vec!["certs/a.pem".to_owned()]);
+        assert_eq!(
+            certificates_line(&report),
+            "certificates: 1 file read in 7 ms, 2 certificates live for 3 names, 1 file removed, \
+             1 file with errors (certs/a.pem)"
+        );
+    }
 
     #[test]
     fn a_reload_is_one_line() {

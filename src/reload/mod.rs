@@ -1,6 +1,7 @@
-//! Changes of the routes go live: watch → read → swap → report.
+//! Changes of the routes and of the certificates go live: watch → read → swap → report.
 //!
-//! Owns: the [`Loader`], the state that traffic sees ([`Live`]), the watching of the folder. Never does: deciding which
+//! Owns: the [`Loader`], the state that traffic sees ([`Live`]), the certificates ([`Tls`]), the watching of their
+//! folders. Routes and certificates are reloaded one after the other, and neither waits for the other's faults. Never does: deciding which
 //! site a fault keeps back (the loader does), or anything per request.
 //!
 //! Invariants: reloads happen one after the other; [`Live`] is swapped as a whole, so no request sees half of a reload
@@ -9,12 +10,13 @@
 //!
 //! Called by: `server`, which runs [`Reloader::run`] beside the traffic, and tests ([`Reloader::reload_now`]).
 
+mod certificates;
 mod log;
 mod watch;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,7 +33,9 @@ use crate::door::{Live, LiveCell};
 use crate::monitor::Monitor;
 use crate::routing::{LoadReport, Loader};
 use crate::telemetry::{Metrics, ReloadResult};
+use crate::tls::{CertReport, Tls, TlsError};
 
+use certificates::Certificates;
 use watch::{Signal, Watch};
 
 /// How often the folder is read where watching it doesn't work.
@@ -51,6 +55,7 @@ pub struct Reloader {
     debounce: Duration,
     state: Mutex<State>,
     live: Arc<LiveCell>,
+    certificates: Option<Certificates>,
     metrics: Arc<Metrics>,
     monitor: Arc<Monitor>,
 }
@@ -93,6 +98,7 @@ impl Reloader {
             debounce: Duration::from_millis(gateway.debounce),
             state: Mutex::new(State { loader, diagnostics: report.diagnostics.clone(), failure: None }),
             live: Arc::new(LiveCell::from_pointee(live)),
+            certificates: None,
             metrics,
             monitor,
         };
@@ -100,20 +106,49 @@ impl Reloader {
         Ok((reloader, report))
     }
 
+    /// Loads the certificates for the first time, if there are addresses for HTTPS; from then on they are reloaded with
+    /// the routes.
+    ///
+    /// # Errors
+    /// As [`Tls::open`].
+    pub fn open_certificates(&mut self, gateway: &Gateway) -> Result<Option<CertReport>, TlsError> {
+        if gateway.https.is_empty() {
+            return Ok(None);
+        }
+        let (certificates, report) = Certificates::open(gateway, self.live.clone(), self.metrics.clone())?;
+        self.certificates = Some(certificates);
+        Ok(Some(report))
+    }
+
+    /// The certificates, if they have been opened.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.certificates.as_ref().map(|certificates| &certificates.tls)
+    }
+
     /// Where the present state is.
     pub fn live(&self) -> &Arc<LiveCell> {
         &self.live
     }
 
-    /// Reads what changed, and returns when it is live. Blocks; for tests and for threads that may.
+    /// Reads what changed, and returns when it is live. Blocks; for tests and for threads that may. What can't be read of
+    /// the certificates is on the log.
     ///
     /// # Errors
-    /// If the folder can't be read; then everything stays as it was.
+    /// If the folder of routes can't be read; then the routes stay as they were.
     pub fn reload_now(&self) -> io::Result<LoadReport> {
         self.reload(Cause::Asked)
     }
 
     fn reload(&self, cause: Cause) -> io::Result<LoadReport> {
+        let routes = self.reload_routes(cause);
+        if let Some(certificates) = &self.certificates {
+            // Reported where it happened.
+            let _ = certificates.reload(cause);
+        }
+        routes
+    }
+
+    fn reload_routes(&self, cause: Cause) -> io::Result<LoadReport> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let (snapshot, report) = match state.loader.load(Timestamp::now().as_second(), |_, _| {}) {
@@ -162,19 +197,20 @@ impl Reloader {
         state.failure = Some(error);
     }
 
-    /// Reloads when the folder changes and on SIGHUP, until `shutdown` says true.
+    /// Reloads when a folder changes and on SIGHUP, until `shutdown` says true.
     pub async fn run(self: Arc<Self>, mut shutdown: channel::Receiver<bool>) {
         let (to, mut signals) = mpsc::channel(16);
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
-        let mut watcher = Watching { watch: None, broken: None };
+        let mut watcher = vec![Watching::new("routes", &self.root, false)];
+        watcher.extend(self.certificates.as_ref().map(|c| Watching::new("certificates", c.folder(), true)));
         let mut cause = Cause::Watch;
         loop {
             let (reloader, to) = (self.clone(), to.clone());
             let round = tokio::task::spawn_blocking(move || {
                 // Watching comes first: what changes from then on is told, what changed before is read.
                 if reloader.watch {
-                    watcher.refresh(&reloader.root, &to);
+                    watcher.iter_mut().for_each(|watching| watching.refresh(&to));
                 }
                 if reloader.watch || cause == Cause::Asked {
                     // Reported where it happened.
@@ -185,7 +221,7 @@ impl Reloader {
             watcher = match round.await {
                 Ok(watcher) => watcher,
                 Err(error) => {
-                    ::log::error!("reload: given up, the reader of the routes failed: {error}");
+                    ::log::error!("reload: given up, the reader of the files failed: {error}");
                     return;
                 }
             };
@@ -196,21 +232,21 @@ impl Reloader {
                     continue;
                 }
                 told = signals.recv() => told,
-                () = sleep(watcher.pause()), if self.watch => None,
+                () = sleep(pause(&watcher)), if self.watch => None,
             };
             cause = Cause::Watch;
             if let Some(signal) = told {
-                watcher.note(signal);
+                note(&mut watcher, signal);
                 self.settle(&mut signals, &mut watcher).await;
             }
         }
     }
 
     /// Waits until nothing has changed for a while, but not for ever.
-    async fn settle(&self, signals: &mut mpsc::Receiver<Signal>, watcher: &mut Watching) {
+    async fn settle(&self, signals: &mut mpsc::Receiver<Signal>, watcher: &mut [Watching]) {
         let end = Instant::now() + self.debounce * MAX_DEBOUNCE;
         while let Ok(Some(signal)) = timeout(self.debounce, signals.recv()).await {
-            watcher.note(signal);
+            note(watcher, signal);
             if Instant::now() >= end {
                 return;
             }
@@ -227,51 +263,62 @@ async fn hung_up(hangup: &mut Option<UnixSignal>) {
     std::future::pending().await
 }
 
-/// The watch, and what is wrong with it.
+/// The watch of a folder, and what is wrong with it.
 struct Watching {
+    /// What is in the folder, for the log.
+    what: &'static str,
+    root: PathBuf,
+    /// Whether the folder need not be there.
+    optional: bool,
     watch: Option<Watch>,
     broken: Option<String>,
 }
 
 impl Watching {
+    fn new(what: &'static str, root: &Path, optional: bool) -> Self {
+        Watching { what, root: root.to_owned(), optional, watch: None, broken: None }
+    }
+
     /// Watches the folders that are there now.
-    fn refresh(&mut self, root: &std::path::Path, to: &mpsc::Sender<Signal>) {
+    fn refresh(&mut self, to: &mpsc::Sender<Signal>) {
+        let (what, root) = (self.what, self.root.display());
         let broken = self.broken.take();
         let outcome = match &self.watch {
-            Some(watch) if broken.is_none() => match watch.is_current(root) {
+            Some(watch) if broken.is_none() => match watch.is_current() {
                 Ok(true) => return,
-                Ok(false) => Watch::start(root, to.clone()),
+                Ok(false) => Watch::start(&self.root, self.optional, to.clone()),
                 // The old watch may see it come back.
-                Err(error) => Err(format!("{}: {error}", root.display())),
+                Err(error) => Err(format!("{root}: {error}")),
             },
-            _ => Watch::start(root, to.clone()),
+            _ => Watch::start(&self.root, self.optional, to.clone()),
         };
         match outcome {
             Ok(watch) => {
                 // The old one ends only now, so that nothing is missed in between.
                 self.watch = Some(watch);
                 if broken.is_some() {
-                    ::log::info!("reload: watching {} again", root.display());
+                    ::log::info!("reload: watching {root} again");
                 }
             }
             Err(error) => {
                 if broken.is_none() {
                     let seconds = POLL.as_secs();
-                    ::log::warn!("reload: can't watch the routes, so they are looked at every {seconds} s: {error}");
+                    ::log::warn!("reload: can't watch the {what}, so they are looked at every {seconds} s: {error}");
                 }
                 self.broken = Some(error);
             }
         }
     }
+}
 
-    fn note(&mut self, signal: Signal) {
-        if let Signal::Broken(error) = signal {
-            ::log::warn!("reload: watching the routes failed: {error}");
-            self.broken = Some(error);
-        }
+/// Takes note of what the watcher of some folder says: a broken one is begun anew, and with it all.
+fn note(watcher: &mut [Watching], signal: Signal) {
+    if let Signal::Broken(error) = signal {
+        ::log::warn!("reload: watching failed: {error}");
+        watcher.iter_mut().for_each(|watching| watching.broken = Some(error.clone()));
     }
+}
 
-    fn pause(&self) -> Duration {
-        if self.broken.is_some() { POLL } else { BACKSTOP }
-    }
+fn pause(watcher: &[Watching]) -> Duration {
+    if watcher.iter().any(|watching| watching.broken.is_some()) { POLL } else { BACKSTOP }
 }

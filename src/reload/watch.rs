@@ -1,4 +1,4 @@
-//! Noticing that the routes changed.
+//! Noticing that a folder changed: the routes, the certificates.
 //!
 //! What must be noticed: files written, replaced by a rename, added and removed, in any folder below the root; the root
 //! itself moved away and another put in its place; and links on the way that are pointed elsewhere, since Kubernetes and
@@ -23,13 +23,13 @@ const MAX_DEPTH: usize = 16;
 /// What the watcher says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// Something changed that may concern the routes.
+    /// Something changed that may concern the folder.
     Changed,
     /// Watching doesn't work any more.
     Broken(String),
 }
 
-/// The places where a change may concern the routes.
+/// The places where a change may concern the folder.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Places {
     /// Folders to watch, each with its device and inode: another folder in the same place must be watched anew.
@@ -42,17 +42,19 @@ struct Places {
 
 /// A running watch. Dropping it ends it.
 pub(super) struct Watch {
+    root: PathBuf,
+    optional: bool,
     places: Arc<Places>,
     _watcher: RecommendedWatcher,
 }
 
 impl Watch {
-    /// Watches the folder `root` as it is now.
+    /// Watches the folder `root` as it is now; an `optional` one need not be there yet.
     ///
     /// # Errors
     /// If the folder can't be read, or the system can't watch (so many folders).
-    pub fn start(root: &Path, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
-        let places = Arc::new(Places::find(root).map_err(|error| format!("{}: {error}", root.display()))?);
+    pub fn start(root: &Path, optional: bool, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
+        let places = Arc::new(Places::find(root, optional).map_err(|error| format!("{}: {error}", root.display()))?);
         let concerned = places.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let signal = match event {
@@ -72,20 +74,20 @@ impl Watch {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        Ok(Watch { places, _watcher: watcher })
+        Ok(Watch { root: root.to_owned(), optional, places, _watcher: watcher })
     }
 
     /// Whether the same folders would be watched if it started now.
     ///
     /// # Errors
     /// If the folder can't be read now; what is watched may still tell when it can.
-    pub fn is_current(&self, root: &Path) -> io::Result<bool> {
-        Ok(Places::find(root)? == *self.places)
+    pub fn is_current(&self) -> io::Result<bool> {
+        Ok(Places::find(&self.root, self.optional)? == *self.places)
     }
 }
 
 impl Places {
-    fn find(root: &Path) -> io::Result<Self> {
+    fn find(root: &Path, optional: bool) -> io::Result<Self> {
         let root = std::path::absolute(root)?;
         let mut places = Places::default();
         places.follow(&root);
@@ -93,6 +95,8 @@ impl Places {
         while let Some((folder, depth)) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
+                // The folder around it says when it comes.
+                Err(error) if depth == 0 && optional && error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) if depth == 0 => return Err(error),
                 Err(_) => continue,
             };
@@ -141,7 +145,7 @@ impl Places {
 
     fn concern(&self, event: &Event) -> bool {
         match event.kind {
-            // Reading the routes would cause the next reading of the routes.
+            // Reading the files would cause the next reading of the files.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return false,
             _ => {}
         }
@@ -164,8 +168,8 @@ mod tests {
     /// Does something to a folder and says whether the watch noticed.
     async fn notices(root: &Path, change: impl FnOnce()) -> bool {
         let (to, mut signals) = mpsc::channel(1);
-        let watch = Watch::start(root, to).unwrap();
-        assert!(watch.is_current(root).unwrap());
+        let watch = Watch::start(root, false, to).unwrap();
+        assert!(watch.is_current().unwrap());
         // Events of what was done before may still be on their way.
         while tokio::time::timeout(Duration::from_millis(50), signals.recv()).await.is_ok() {}
         change();
@@ -198,6 +202,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_that_need_not_be_there_is_noticed_when_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("certs");
+        let (to, mut signals) = mpsc::channel(16);
+        assert!(Watch::start(&root, false, to.clone()).is_err());
+        let watch = Watch::start(&root, true, to).unwrap();
+        assert!(watch.is_current().unwrap());
+        fs::create_dir(&root).unwrap();
+        assert_eq!(signals.recv().await, Some(Signal::Changed));
+        assert!(!watch.is_current().unwrap());
+    }
+
+    #[tokio::test]
     async fn links_that_are_switched_are_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -222,10 +239,10 @@ mod tests {
         symlink("..1", mount.join("..data")).unwrap();
         symlink("..data/a.toml", mount.join("a.toml")).unwrap();
         let (to, mut signals) = mpsc::channel(16);
-        let watch = Watch::start(&mount, to).unwrap();
+        let watch = Watch::start(&mount, false, to).unwrap();
         symlink("..2", mount.join("..data_tmp")).unwrap();
         fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
         assert_eq!(signals.recv().await, Some(Signal::Changed));
-        assert!(!watch.is_current(&mount).unwrap());
+        assert!(!watch.is_current().unwrap());
     }
 }

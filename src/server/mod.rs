@@ -206,9 +206,10 @@ fn load(
     monitor: &Arc<Monitor>,
 ) -> anyhow::Result<(Arc<Reloader>, LoadReport)> {
     let mut progress = Progress { start: Instant::now(), told: Instant::now() };
-    let (reloader, report) =
+    let (mut reloader, report) =
         Reloader::open(gateway, metrics.clone(), monitor.clone(), |done, of| progress.tell(done, of))
             .map_err(|error| anyhow!("can't read the routes: {error}"))?;
+    reloader.open_certificates(gateway)?;
     Ok((Arc::new(reloader), report))
 }
 

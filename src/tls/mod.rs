@@ -29,7 +29,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -111,6 +111,11 @@ impl Tls {
         Ok((tls, report))
     }
 
+    /// The folder that the certificates come from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The settings for a listener that speaks these protocols, the preferred first (`h2`, `http/1.1`). All that are
     /// given out share sessions and tickets, and follow reloads.
     pub fn server_config(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
@@ -188,7 +193,7 @@ pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPatt
 
 fn uncovered<'a>(
     index: &Index,
-    folder: &std::path::Path,
+    folder: &Path,
     mode: TlsMode,
     hosts: impl IntoIterator<Item = &'a HostPattern>,
 ) -> Option<Diagnostic> {
