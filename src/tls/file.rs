@@ -165,11 +165,9 @@ impl CertFile {
                 }
             },
             Ok((kind @ (SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey), der)) => {
-                match PrivateKeyDer::from_pem(kind, der)
-                    .ok_or_else(|| "unknown encoding".to_owned())
-                    .and_then(Key::load)
-                {
-                    Ok((signing, public)) => self.keys.push(Key { line, signing, public }),
+                let der = PrivateKeyDer::from_pem(kind, der).ok_or_else(|| "unknown encoding".to_owned());
+                match der.and_then(|der| Key::load(der, line)) {
+                    Ok(key) => self.keys.push(key),
                     Err(error) => {
                         let hint = "keys are ECDSA (P-256, P-384, P-521), Ed25519, or RSA of 2048 to 8192 bits";
                         self.findings.push(fault("bad-key", format!("this key can't be used: {error}"), hint));
@@ -315,13 +313,13 @@ impl Cert {
 }
 
 impl Key {
-    fn load(der: PrivateKeyDer<'static>) -> Result<(Arc<dyn SigningKey>, Box<[u8]>), String> {
+    fn load(der: PrivateKeyDer<'static>, line: u32) -> Result<Self, String> {
         let signing = any_supported_type(&der).map_err(|error| match error {
             rustls::Error::General(text) => text,
             error => error.to_string(),
         })?;
         let public = signing.public_key().ok_or("it has no public key")?.as_ref().into();
-        Ok((signing, public))
+        Ok(Key { line, signing, public })
     }
 }
 

@@ -140,11 +140,11 @@ impl Index {
     /// Whether each name of a certificate has another, valid one of the same kind, which is served in its place.
     pub fn is_superseded(&self, entry: &Arc<Entry>, now: i64) -> bool {
         let better = |name: &CompactString| {
-            let numbers = match name.strip_prefix("*.") {
-                Some(parent) => self.wildcard.get(parent),
-                None => self.exact.get(name),
+            let named = match name.strip_prefix("*.") {
+                Some(parent) => numbers(&self.wildcard, parent),
+                None => numbers(&self.exact, name),
             };
-            let same_kind = self.resolve(numbers).filter(|other| other.is_rsa() == entry.is_rsa());
+            let same_kind = self.resolve(named).filter(|other| other.is_rsa() == entry.is_rsa());
             let served = same_kind.clone().find(|other| other.is_valid_at(now)).or_else(|| same_kind.clone().next());
             served.is_some_and(|served| !Arc::ptr_eq(served, entry))
         };
@@ -153,17 +153,21 @@ impl Index {
 
     fn candidates<'a>(&'a self, name: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Entry>> {
         let named = name.into_iter().flat_map(|name| self.named(name));
-        named.chain(self.resolve(Some(&self.default)))
+        named.chain(self.resolve(&self.default))
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &Arc<Entry>> {
-        let parent = name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
-        self.resolve(self.exact.get(name)).chain(self.resolve(parent))
+        let beside = name.split_once('.').map_or(&[][..], |(_, parent)| numbers(&self.wildcard, parent));
+        self.resolve(numbers(&self.exact, name)).chain(self.resolve(beside))
     }
 
-    fn resolve<'a>(&'a self, numbers: Option<&'a Box<[u32]>>) -> impl Iterator<Item = &'a Arc<Entry>> + Clone {
-        numbers.into_iter().flatten().filter_map(|&number| self.entries.get(number as usize))
+    fn resolve<'a>(&'a self, numbers: &'a [u32]) -> impl Iterator<Item = &'a Arc<Entry>> + Clone {
+        numbers.iter().filter_map(|&number| self.entries.get(number as usize))
     }
+}
+
+fn numbers<'a>(names: &'a Names, name: &str) -> &'a [u32] {
+    names.get(name).map(AsRef::as_ref).unwrap_or_default()
 }
 
 fn is_default(file: &str) -> bool {

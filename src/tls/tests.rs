@@ -369,6 +369,52 @@ fn keys_that_anyone_may_read_are_told() {
 }
 
 #[test]
+fn weak_keys_are_told() {
+    let file = CertFile::parse(WEAK.as_bytes(), &Arc::from("weak.pem"));
+    let found: Vec<_> = file.findings.iter().map(|finding| (finding.code, finding.severity)).collect();
+    assert_eq!(found, [("weak-key", Severity::Error)]);
+    assert!(file.findings[0].message.contains("1024 bits"));
+}
+
+#[test]
+fn five_thousand_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = ca("intermediate", Some(&ca("root", None)));
+    let intermediate = pem("CERTIFICATE", authority.certificate.der());
+    let ders: Vec<_> = (0..5_000)
+        .map(|n| {
+            let name = format!("h{n}.example");
+            let one = made(&[&name], &PKCS_ECDSA_P256_SHA256, (2020, 2090), Some(&authority));
+            fs::write(dir.path().join(format!("{n}.pem")), one.chain() + &intermediate).unwrap();
+            write(dir.path(), &format!("{n}.key"), &one.key.serialize_pem());
+            one.der
+        })
+        .collect();
+    let before = resident();
+    let (tls, report) = production(dir.path());
+    println!("5,000 certificates: {:?}, {} KiB", report.elapsed, resident() - before);
+    assert_eq!((report.certificates, report.names, codes(&report)), (5_000, 5_000, vec![]));
+    let index = tls.resolver.index.load();
+    for (n, der) in ders.iter().enumerate() {
+        let name = format!("h{n}.example");
+        assert_eq!(&index.pick(Some(&name), ECDSA, now()).unwrap().leaf.der, der);
+    }
+    assert_eq!(served(&tls, BOTH, "h4321.example").as_ref(), Some(&ders[4321]));
+    write(dir.path(), "4321.pem", &good("new.example").both());
+    let report = tls.reload().unwrap();
+    println!("one replaced: {:?}", report.elapsed);
+    assert_eq!(report.read, 1);
+    assert!(served(&tls, BOTH, "new.example").is_some());
+}
+
+/// KiB of memory that this process holds.
+fn resident() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+}
+
+#[test]
 fn hosts_without_a_certificate_are_one_finding() {
     let dir = tempfile::tempdir().unwrap();
     let (tls, _) = production(dir.path());
@@ -637,3 +683,21 @@ proptest! {
         }
     }
 }
+
+/// A certificate for an RSA key of 1024 bits, which rcgen doesn't make. Nobody has the key.
+const WEAK: &str = "\
+-----BEGIN CERTIFICATE-----
+MIICFTCCAX6gAwIBAgIUbl5AkAiyMgIGUlhwllWiBOlNMdwwDQYJKoZIhvcNAQEL
+BQAwDzENMAsGA1UEAwwEd2VhazAgFw0yNjExMjIxNDE5MDNaGA8yMDgxMDgyNTE0
+MTkwM1owDzENMAsGA1UEAwwEd2VhazCBnzANBgkqhkiG9w0BAQEFAAOBjQAwgYkC
+gYEAyo548daQeDvdZAJQcexRTPb9JuJS2tJwH4uSndFX10+mHX7ZX3VuCnaCmTN2
+3kgLjdi5+K3+QFMwVz3A+NPWENdYt6xwgdX2DFkucquFh0XcGvbwtuax41ZgHVGo
+Ua0zVSF7oRwU5EJaMI+BbubKlDlrtxZrO5JQ7PgaUfgbIbsCAwEAAaNsMGowHQYD
+VR0OBBYEFFC6u8DaNLPsfyDPrwoU8gnlQuIkMB8GA1UdIwQYMBaAFFC6u8DaNLPs
+fyDPrwoU8gnlQuIkMA8GA1UdEwEB/wQFMAMBAf8wFwYDVR0RBBAwDoIMd2Vhay5l
+eGFtcGxlMA0GCSqGSIb3DQEBCwUAA4GBAJN1LPr+7Ui/Mp67I38cBsiELC/tglOM
+x0pkrNOsEExZo3RudnLsDOXoLN17twsnR+Y7k55CNi0oBv0u1nr0CVuxn99XXhzt
+NCFzeSfJZwvOYrwbTIpWDlQZ+nIEDXLiETlZuRfzLOTtJjr4wjhO7CwmRZsriUsd
+2j4mciiFGVik
+-----END CERTIFICATE-----
+";
