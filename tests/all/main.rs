@@ -12,4 +12,5 @@ mod process;
 mod payloads;
 mod schema;
 mod serve;
+mod tls_files;
 mod url;
