@@ -340,7 +340,12 @@ pub const TEST: &[Key] = &[
 /// The keys of `gateway.toml`.
 pub const GATEWAY: &[Key] = &[
     key("routes", Kind::Text, "\"routes\"", "Folder of site files; relative to this file's folder."),
-    key("certs", Kind::Text, "\"certs\"", "Folder of certificates and keys; relative to this file's folder."),
+    key(
+        "certs",
+        Kind::Text,
+        "\"certs\"",
+        "Folder of certificates and keys, PEM files under any names; relative to this file's folder. Those in `default.pem` are for clients that name no host, or one that no other certificate covers.",
+    ),
     key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
     key("tls", Kind::Table(TLS), "", "How HTTPS is spoken. Certificates are in the folder `certs`."),
     key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),

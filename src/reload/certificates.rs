@@ -37,6 +37,7 @@ impl Certificates {
         let (tls, mut report) = Tls::open(gateway, knows, metrics)?;
         let certificates = Certificates { tls: Arc::new(tls), live, state: Mutex::default() };
         certificates.add_uncovered(&mut report);
+        log::certificates(&report);
         log::diagnostics(&report.diagnostics, &[]);
         certificates.state().diagnostics.clone_from(&report.diagnostics);
         Ok((certificates, report))

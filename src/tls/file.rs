@@ -7,7 +7,7 @@ use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{
         CertificateDer, PrivateKeyDer,
-        pem::{PemObject, SectionKind},
+        pem::{self, PemObject, SectionKind},
     },
     sign::SigningKey,
 };
@@ -15,6 +15,9 @@ use x509_parser::{extensions::GeneralName, prelude::*, public_key::PublicKey};
 
 use super::pem::{Block, blocks};
 use crate::config::{Diagnostic, Severity};
+
+/// The label of a certificate's block.
+pub(super) const CERTIFICATE: &str = "CERTIFICATE";
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -68,6 +71,8 @@ pub(super) struct Cert {
 pub(super) struct Key {
     /// The line where it begins in its file.
     pub line: u32,
+    /// What its block is called: `PRIVATE KEY`, `EC PRIVATE KEY`, `RSA PRIVATE KEY`.
+    pub label: Box<str>,
     pub signing: Arc<dyn SigningKey>,
     /// The public key (SubjectPublicKeyInfo) that it belongs to.
     pub public: Box<[u8]>,
@@ -128,13 +133,8 @@ impl CertFile {
 
     fn block(&mut self, block: &Block<'_>, name: &Arc<str>) {
         let line = block.line;
-        let fault = |code, message: String, hint: &str| {
-            let mut fault = finding(code, name, line, message).hint(hint);
-            // The first line of a block names what it is. What follows may be secret.
-            fault.source = format!("-----BEGIN {}-----", block.label);
-            fault.length = fault.source.chars().count() as u32;
-            fault
-        };
+        let fault =
+            |code, message: String, hint: &str| block_finding(code, name, line, block.label, message).hint(hint);
         let is_key = block.label.ends_with("PRIVATE KEY");
         if is_key && block.is_encrypted() {
             let hint = "`openssl pkey -in FILE -out FILE.key` takes the passphrase off";
@@ -166,7 +166,7 @@ impl CertFile {
             },
             Ok((kind @ (SectionKind::PrivateKey | SectionKind::EcPrivateKey | SectionKind::RsaPrivateKey), der)) => {
                 let der = PrivateKeyDer::from_pem(kind, der).ok_or_else(|| "unknown encoding".to_owned());
-                match der.and_then(|der| Key::load(der, line)) {
+                match der.and_then(|der| Key::load(der, block)) {
                     Ok(key) => self.keys.push(key),
                     Err(error) => {
                         let hint = "keys are ECDSA (P-256, P-384, P-521), Ed25519, or RSA of 2048 to 8192 bits";
@@ -174,8 +174,14 @@ impl CertFile {
                     }
                 }
             }
+            Ok(_) | Err(pem::Error::NoItemsFound) if is_key => {
+                let hint = "`openssl pkey -in FILE -out FILE.key` turns a key of most kinds into PKCS#8";
+                let message = format!("a key of this kind is not for TLS: {}", block.label);
+                self.findings.push(fault("bad-key", message, hint));
+            }
             // Requests, parameters, revocation lists: they may be here, and nobody needs them.
-            Ok(_) | Err(rustls::pki_types::pem::Error::NoItemsFound) => {}
+            Ok(_) => {}
+            Err(_) if !is_key && block.label != CERTIFICATE => {}
             Err(error) => {
                 let code = if is_key { "bad-key" } else { "bad-certificate" };
                 self.findings.push(fault(code, format!("this block of PEM is broken: {}", describe(&error)), broken));
@@ -189,7 +195,8 @@ impl CertFile {
             && mode & 0o004 != 0
         {
             let message = format!("every user of this machine may read this key (mode {:03o})", mode & 0o777);
-            self.findings.push(finding("exposed-key", name, key.line, message).hint("chmod 640, or 600").warning());
+            let finding = block_finding("exposed-key", name, key.line, &key.label, message);
+            self.findings.push(finding.hint("chmod 640, or 600").warning());
         }
     }
 }
@@ -209,11 +216,22 @@ pub(super) fn finding(code: &'static str, file: &Arc<str>, line: u32, message: i
     }
 }
 
-fn describe(error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
+/// As [`finding`], at a block of PEM, whose first line says what it is. What follows that line may be secret.
+pub(super) fn block_finding(
+    code: &'static str,
+    file: &Arc<str>,
+    line: u32,
+    label: &str,
+    message: impl Into<String>,
+) -> Diagnostic {
+    let source = format!("-----BEGIN {label}-----");
+    Diagnostic { length: source.chars().count() as u32, source, ..finding(code, file, line, message) }
+}
+
+fn describe(error: &pem::Error) -> String {
     match error {
-        Error::MissingSectionEnd { .. } => "its END line is missing".to_owned(),
-        Error::Base64Decode(_) => "it is not base64".to_owned(),
+        pem::Error::MissingSectionEnd { .. } => "its END line is missing".to_owned(),
+        pem::Error::Base64Decode(_) => "it is not base64".to_owned(),
         // The others may quote the file, and so a key.
         _ => "it can't be read".to_owned(),
     }
@@ -313,13 +331,13 @@ impl Cert {
 }
 
 impl Key {
-    fn load(der: PrivateKeyDer<'static>, line: u32) -> Result<Self, String> {
+    fn load(der: PrivateKeyDer<'static>, block: &Block<'_>) -> Result<Self, String> {
         let signing = any_supported_type(&der).map_err(|error| match error {
             rustls::Error::General(text) => text,
             error => error.to_string(),
         })?;
         let public = signing.public_key().ok_or("it has no public key")?.as_ref().into();
-        Ok(Key { line, signing, public })
+        Ok(Key { line: block.line, label: block.label.into(), signing, public })
     }
 }
 

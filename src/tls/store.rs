@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use super::{
     chain::Issuers,
-    file::{Cert, CertFile, Key, finding, is_certificate_file},
+    file::{CERTIFICATE, Cert, CertFile, Key, block_finding, is_certificate_file},
     index::{Entry, Index},
 };
 use crate::config::{Diagnostic, Severity};
@@ -161,7 +161,9 @@ impl Store {
             for key in content.keys.iter().filter(|key| !public_keys.contains(&*key.public)) {
                 let message = "this key fits no certificate of the folder";
                 let hint = "put the certificate that was issued for it beside it, or remove the key";
-                faults.push(finding("key-without-certificate", name, key.line, message).hint(hint).warning());
+                faults.push(
+                    block_finding("key-without-certificate", name, key.line, &key.label, message).hint(hint).warning(),
+                );
             }
             for leaf in content.certs.iter().filter(|cert| !cert.is_ca || !cert.names.is_empty()) {
                 match keys.get(leaf.public_key()) {
@@ -175,7 +177,9 @@ impl Store {
                     None => {
                         let message = format!("this certificate{} has no key", of_names(leaf));
                         let hint = "put its private key into the folder, in this file or in another";
-                        faults.push(finding("certificate-without-key", name, leaf.line, message).hint(hint));
+                        faults.push(
+                            block_finding("certificate-without-key", name, leaf.line, CERTIFICATE, message).hint(hint),
+                        );
                     }
                 }
             }
@@ -209,7 +213,10 @@ impl Store {
         let leaf = &entry.leaf;
         let (from, to) = (leaf.not_before, entry.chain_not_after);
         let what = format!("this certificate{}", of_names(leaf));
-        let fault = |code, message: String| finding(code, &entry.file, leaf.line, message);
+        let fault = |code, message: String| block_finding(code, &entry.file, leaf.line, CERTIFICATE, message);
+        if from <= now && now <= to - SOON {
+            return None;
+        }
         let superseded = self.index.is_superseded(entry, now);
         let found = if now > to {
             let what = if leaf.not_after > to { format!("the chain of {what}") } else { what };
@@ -222,7 +229,7 @@ impl Store {
             let early = fault("early-certificate", format!("{what} is not valid before {}", date(from)));
             let early = early.hint("check the clock of this machine, or wait");
             if superseded { early.warning() } else { early }
-        } else if to - now < SOON && !superseded {
+        } else if !superseded {
             let days = (to - now) / 86_400;
             let message =
                 format!("{what} expires on {}, in {days} {}", date(to), if days == 1 { "day" } else { "days" });
@@ -244,11 +251,14 @@ fn entry(
     let (chain, complete) = issuers.chain(leaf, beside);
     let fault = if leaf.names.is_empty() {
         let hint = "browsers ignore the common name: have it issued with subject alternative names";
-        Some(finding("nameless-certificate", file, leaf.line, "this certificate names no host").hint(hint))
+        Some(
+            block_finding("nameless-certificate", file, leaf.line, CERTIFICATE, "this certificate names no host")
+                .hint(hint),
+        )
     } else if !complete {
         let message = format!("the chain of this certificate{} is not complete", of_names(leaf));
         let hint = format!("put the certificate of its issuer behind it: {}", leaf.issuer_name());
-        Some(finding("incomplete-chain", file, leaf.line, message).hint(hint).warning())
+        Some(block_finding("incomplete-chain", file, leaf.line, CERTIFICATE, message).hint(hint).warning())
     } else {
         None
     };

@@ -321,6 +321,8 @@ fn what_is_wrong_is_found_where_it_stands() {
     write(dir.path(), "oddkey.pem", &pem("PRIVATE KEY", b"\x30\x03\x02\x01\x01"));
     write(dir.path(), "secret.key", &b.key.serialize_pem().replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE"));
     write(dir.path(), "empty.pem", "");
+    write(dir.path(), "ssh.key", &pem("OPENSSH PRIVATE KEY", b"x"));
+    write(dir.path(), "request.pem", &pem("CERTIFICATE REQUEST", b"x").replace('=', "?"));
     fs::write(dir.path().join("binary.crt"), &*a.der).unwrap();
     let soon = Timestamp::now().as_second() + 3 * 86_400;
     let (_, report) = production(dir.path());
@@ -339,10 +341,13 @@ fn what_is_wrong_is_found_where_it_stands() {
         ("oddkey.pem", 1, "bad-key"),
         ("secret.key", 1, "bad-key"),
         ("spare.key", 1, "key-without-certificate"),
+        ("ssh.key", 1, "bad-key"),
     ];
     assert_eq!(found, want.map(|(file, line, code)| (file.to_owned(), line, code)));
     let text: String = report.diagnostics.iter().map(ToString::to_string).collect();
     let secret = b.key.serialize_pem().lines().nth(1).unwrap().to_owned();
+    let shown = "lonely.pem:2:1\n  |\n2 | -----BEGIN CERTIFICATE-----\n  | ^^^^";
+    assert!(text.contains(shown), "{text}");
     assert!(!text.contains(&secret), "no finding quotes a key");
 
     // A certificate that is about to expire, by looking at a good one later.
