@@ -665,6 +665,34 @@ fn a_reload_reads_what_changed_and_a_bad_file_keeps_its_last_good_certificate() 
     fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
 }
 
+#[test]
+fn no_handshake_fails_while_a_file_is_replaced() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dir = tempfile::tempdir().unwrap();
+    let both = [good("a.example"), good("a.example")];
+    write(dir.path(), "a.pem", &both[0].both());
+    let (tls, _) = production(dir.path());
+    let (server, client) = (tls.server_config(&[]), Arc::new(client(ANY, BOTH)));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let shaking = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let (client, _) = shake(&server, &client, "a.example").unwrap();
+                if let Some(chain) = client.peer_certificates() {
+                    assert!(both.iter().any(|made| made.der == chain[0]));
+                }
+            }
+        });
+        for n in 1..=20 {
+            write(dir.path(), "a.pem", &both[n % 2].both());
+            assert_eq!(tls.reload().unwrap().read, 1);
+            assert_eq!(tls.resolver.index.load().entries()[0].leaf.der, both[n % 2].der);
+        }
+        done.store(true, Ordering::Relaxed);
+        shaking.join().unwrap();
+    });
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0..2_000usize, with: u8) {
