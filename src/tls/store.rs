@@ -257,7 +257,7 @@ fn entry(
         )
     } else if !complete {
         let message = format!("the chain of this certificate{} is not complete", of_names(leaf));
-        let hint = format!("put the certificate of its issuer behind it: {}", leaf.issuer_name());
+        let hint = format!("put its issuer behind it (a root: anywhere in the folder): {}", leaf.issuer_name());
         Some(block_finding("incomplete-chain", file, leaf.line, CERTIFICATE, message).hint(hint).warning())
     } else {
         None
