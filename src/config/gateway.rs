@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::keys::{self, Key, Kind};
+use super::limits::Limits;
 use super::listen::Listen;
 use super::reader::{At, Role, Table, read};
 use super::site::host_patterns;
@@ -36,6 +37,12 @@ pub struct Gateway {
     pub admin: SocketAddr,
     /// Proxies whose X-Forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether plain addresses take HTTP/2 by prior knowledge.
+    pub h2c: bool,
+    /// Whether HTTP/1 answers are written straight from the connection's buffer.
+    pub fast_lane: bool,
+    /// What one client may take.
+    pub limits: Limits,
     /// Worker threads; 0 is one per core.
     pub threads: usize,
     /// Whether each worker thread has listening sockets of its own (SO_REUSEPORT).
@@ -157,6 +164,9 @@ impl Gateway {
             https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
             admin: reader.address(listen, "admin"),
             trusted_proxies: reader.networks(listen, "trusted-proxies"),
+            h2c: reader.flag(listen, "h2c"),
+            fast_lane: reader.flag(listen, "fast-lane"),
+            limits: Limits::read(|key| reader.number("limits", key)),
             threads: reader.number(listen, "threads") as usize,
             reuse_port: reader.flag(listen, "reuse-port"),
             process: Process {
@@ -229,6 +239,9 @@ impl Gateway {
             ("listen", "admin") => quote(&self.admin.to_string()),
             ("listen", "trusted-proxies") => text(self.trusted_proxies.iter().map(ToString::to_string).collect()),
             ("listen", "threads") => self.threads.to_string(),
+            ("listen", "h2c") => self.h2c.to_string(),
+            ("listen", "fast-lane") => self.fast_lane.to_string(),
+            ("limits", name) => self.limits.value(name).to_string(),
             ("tls", "policy") => quote(self.tls.policy.name()),
             ("tls", "mode") => quote(self.tls.mode.name()),
             ("listen", "reuse-port") => self.reuse_port.to_string(),

@@ -5,6 +5,8 @@
 
 use crate::model::Https;
 
+use super::limits::LIMITS;
+
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -58,7 +60,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { name, kind, scope: Scope::Both, required: false, default, doc }
 }
 
@@ -347,6 +349,7 @@ pub const GATEWAY: &[Key] = &[
         "Folder of certificates and keys, PEM files under any names; relative to this file's folder. Those in `default.pem` are for clients that name no host, or one that no other certificate covers.",
     ),
     key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
+    key("limits", Kind::Table(LIMITS), "", "What one client may take of this node."),
     key("tls", Kind::Table(TLS), "", "How HTTPS is spoken. Certificates are in the folder `certs`."),
     key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),
     key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
@@ -365,12 +368,19 @@ pub const LISTEN: &[Key] = &[
         "[\"[::]:8080\"]",
         "Listeners for plain HTTP: an IP address and a port (`[::]:8080` takes IPv4 too), or `unix:` and the absolute path of a Unix socket. The word `proxy` after it (`127.0.0.1:8081 proxy`) says that each connection begins with a PROXY protocol header, v1 or v2; it is taken from `trusted-proxies` and Unix sockets only.",
     ),
-    key("https", Kind::Texts, "[]", "Listeners for HTTPS, written as those of `http`."),
+    key("https", Kind::Texts, "[]", "Listeners for HTTPS (HTTP/2 and HTTP/1.1), written as those of `http`."),
     key(
         "https-port",
         Kind::Number(1, 65_535),
         "443",
         "The port at which citizens reach the HTTPS addresses: redirects of sites with https = \"redirect\" name it unless it is 443.",
+    ),
+    key("h2c", Kind::Bool, "false", "Whether plain addresses take HTTP/2 too, by prior knowledge."),
+    key(
+        "fast-lane",
+        Kind::Bool,
+        "true",
+        "Whether HTTP/1 answers are written straight from the connection's buffer. Without it they take the way of proxied requests: the same answers, slower.",
     ),
     key("admin", Kind::Text, "\"127.0.0.1:9180\"", "Address of /healthz, /readyz and /metrics. Keep it private."),
     key(

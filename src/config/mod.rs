@@ -18,6 +18,7 @@ pub mod template;
 
 mod diagnostic;
 mod habits;
+mod limits;
 mod listen;
 mod reader;
 mod records;
@@ -25,7 +26,8 @@ mod rule;
 mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
-pub use gateway::{Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
+pub use gateway::{Gateway, Platform, Process, TlsMode, TlsPolicy, TlsSettings};
+pub use limits::Limits;
 pub use listen::{Address, Listen, ListenError};
 pub use reader::{Role, Table, parse_date};
 pub use rule::{Action, Fallback, Links, Rule};

@@ -11,7 +11,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::{CertificateGauges, names};
+use super::{CertificateGauges, Connections, names};
 use crate::model::Outcome;
 use crate::routing::Snapshot;
 
@@ -47,6 +47,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     no_site: Arc<SiteCounters>,
+    connections: Connections,
     duration: Histogram,
     snapshot: SnapshotGauges,
     reloads: IntCounterVec,
@@ -107,6 +108,7 @@ impl Metrics {
         let seconds = |name, help| register(&registry, Gauge::new(name, help)?);
         Ok(Metrics {
             no_site: SiteCounters::new("", &requests),
+            connections: Connections::new(&registry)?,
             duration: register(&registry, Histogram::with_opts(duration)?)?,
             reload_last: seconds(names::RELOAD_LAST, "Unix time of the last reload.")?,
             reload_last_success: seconds(
@@ -145,6 +147,11 @@ impl Metrics {
     /// The counters of requests that no site is asked for.
     pub fn no_site(&self) -> &SiteCounters {
         &self.no_site
+    }
+
+    /// The counters of connections and lanes.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Notes how long a request took.

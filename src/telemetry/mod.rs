@@ -10,8 +10,10 @@
 //! Called by: `door` for each request, `reload` for each reload.
 
 mod certificates;
+mod connections;
 mod metrics;
 pub mod names;
 
 pub use certificates::CertificateGauges;
+pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
 pub use metrics::{Metrics, ReloadResult, SiteCounters};

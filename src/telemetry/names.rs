@@ -42,6 +42,26 @@ pub const SITE_FAULTY: &str = "waypost_site_faulty";
 /// Gauge: findings in the routes now, by [`SEVERITY`].
 pub const DIAGNOSTICS: &str = "waypost_diagnostics";
 
+/// Counter of accepted connections, by [`LISTENER`].
+pub const CONNECTIONS_ACCEPTED: &str = "waypost_connections_accepted_total";
+
+/// Gauge: open connections, by [`LISTENER`].
+pub const CONNECTIONS_OPEN: &str = "waypost_connections_open";
+
+/// Counter of connections closed before anything else, by [`REASON`].
+pub const CONNECTIONS_REFUSED: &str = "waypost_connections_refused_total";
+
+/// Counter of limits that clients met, by [`LIMIT`].
+pub const LIMITS: &str = "waypost_limits_total";
+
+/// Counter of requests, by [`LANE`].
+pub const LANE_REQUESTS: &str = "waypost_lane_requests_total";
+
+/// Counter of TLS handshakes, by [`VERSION`] of TLS, [`CIPHER`] and [`RESUMED`].
+pub const TLS_HANDSHAKES: &str = "waypost_tls_handshakes_total";
+
+/// Counter of failed TLS handshakes, by [`REASON`].
+pub const TLS_HANDSHAKE_FAILURES: &str = "waypost_tls_handshake_failures_total";
 /// Gauge: Unix time at which the certificate that a host gets expires, by [`NAME`].
 pub const CERTIFICATE_EXPIRY: &str = "waypost_certificate_expiry_timestamp_seconds";
 
@@ -60,7 +80,25 @@ pub const SITE: &str = "site";
 /// Label: kind of answer, one of [`crate::model::Outcome`].
 pub const OUTCOME: &str = "outcome";
 
-/// Label: version of the program.
+/// Label: `http` or `https`.
+pub const LISTENER: &str = "listener";
+
+/// Label: why something failed; each metric has a closed set of them.
+pub const REASON: &str = "reason";
+
+/// Label: one of [`super::Limit`].
+pub const LIMIT: &str = "limit";
+
+/// Label: one of [`super::Lane`].
+pub const LANE: &str = "lane";
+
+/// Label: a TLS cipher suite by its IANA name.
+pub const CIPHER: &str = "cipher";
+
+/// Label: `true` if a TLS session was resumed.
+pub const RESUMED: &str = "resumed";
+
+/// Label: version of the program, or of a protocol.
 pub const VERSION: &str = "version";
 
 /// Label: `ok`, `partial` (some sites keep their last good table) or `failed` (all do).
