@@ -15,6 +15,7 @@ pub mod door;
 pub mod model;
 pub mod monitor;
 pub mod pages;
+pub mod relay;
 pub mod reload;
 pub mod routing;
 pub mod server;

@@ -1,17 +1,25 @@
 //! Verdict → answer: status, headers and body, the same for every lane.
 //!
-//! [`answer`] turns a decision into an [`Answer`] without any type of Pingora; [`session`] writes it to a Pingora
-//! session. (The fast lane of the next issue will write the same [`Answer`] straight into a connection's buffer.)
+//! [`Responder`] is the one way of every lane: [`Facts`] of a request → decision on what is [`Live`] → count → [`answer`],
+//! which makes an [`Answer`] without any type of Pingora. [`wire`] writes it straight into a connection's buffer,
+//! [`session`] as the header of a Pingora session.
 //!
-//! Owns: which headers an answer has and which page it shows. Never does: deciding, counting, network.
+//! Owns: what is believed of a request's head, which headers an answer has and which page it shows. Never does: the
+//! decision itself, network.
 //!
-//! Invariants: every answer has a `Content-Length`, also an empty one, or it would be delimited by the close of the
-//! connection; what a client sent comes back only escaped; a refused target is never sent.
+//! Invariants: a request is decided on one [`Live`], whatever is reloaded meanwhile, and counted once; every answer has a
+//! `Content-Length`, also an empty one, or it would be delimited by the close of the connection; what a client sent comes
+//! back only escaped; a refused target is never sent.
 //!
-//! Called by: `door`.
+//! Called by: `door` and `relay`.
 
+mod clock;
+mod facts;
+mod live;
+mod responder;
 pub mod session;
 pub mod sitemap;
+pub mod wire;
 
 use std::fmt::Write;
 
@@ -19,11 +27,36 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 
 use crate::model::{Gone, Verdict};
-use crate::pages::{self, Facts, Lang, Page};
+use crate::pages::{self, Lang, Page};
 use crate::routing::{Decision, Request, SiteTable};
 
+pub use clock::Clock;
+pub use facts::{Facts, Parts};
+pub use live::{Live, LiveCell};
+pub use responder::{Relayed, Responder, Step};
+
+/// Why a request is refused before the routes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// What is wrong, in English, for whoever repairs the client.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    /// The connection was opened for another host (RFC 9110, 15.5.20).
+    pub const MISDIRECTED: Refusal =
+        Refusal { status: 421, reason: "this connection was opened for another host: open one for this host" };
+
+    /// 400.
+    pub const fn bad(reason: &'static str) -> Self {
+        Refusal { status: 400, reason }
+    }
+}
+
 /// An answer, ready to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The status.
     pub status: u16,
@@ -142,6 +175,16 @@ pub fn answer<'a>(
     }
 }
 
+/// The answer to a request that is refused as `refused` says.
+fn refusal<'a>(
+    refused: Refusal,
+    decision: &Decision<'a>,
+    request: &Request<'_>,
+    accept_language: Option<&str>,
+) -> Answer<'a> {
+    Answer { status: refused.status, ..answer(decision, request, accept_language, NO_STORE) }
+}
+
 fn page_answer<'a>(
     status: u16,
     page: Page<'_>,
@@ -154,7 +197,7 @@ fn page_answer<'a>(
     let url = asked_url(request);
     let code = site.and_then(|site| site.code.as_deref());
     let report = site.zip(code).map(|(site, code)| pages::report_link(&site.report, code, &url));
-    let facts = Facts {
+    let facts = pages::Facts {
         site_name: site.map(|site| site.name.as_str()),
         home: site.and_then(|site| site.home.as_ref()).map(|home| home.as_str()),
         url: &url,

@@ -1,9 +1,7 @@
-//! Answers written to a Pingora session.
+//! Answers as the headers of Pingora sessions.
 
-use bytes::Bytes;
 use http::header;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::Answer;
 
@@ -22,13 +20,4 @@ pub fn header(answer: &Answer<'_>) -> pingora::Result<Box<ResponseHeader>> {
     outcome?;
     header.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
     Ok(Box::new(header))
-}
-
-/// Writes an answer; `body` is empty for HEAD, whatever the header says.
-///
-/// # Errors
-/// If the client is gone.
-pub async fn write(session: &mut ServerSession, header: Box<ResponseHeader>, body: Bytes) -> pingora::Result<()> {
-    session.write_response_header(header).await?;
-    if body.is_empty() { Ok(()) } else { session.write_response_body(body, true).await }
 }

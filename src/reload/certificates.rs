@@ -8,7 +8,7 @@ use std::{
 
 use super::{Cause, log};
 use crate::config::{Diagnostic, Gateway};
-use crate::door::LiveCell;
+use crate::answer::LiveCell;
 use crate::model::Host;
 use crate::telemetry::Metrics;
 use crate::tls::{CertReport, Tls, TlsError};

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::config::{Diagnostic, Gateway};
-use crate::door::{Live, LiveCell};
+use crate::answer::{Live, LiveCell};
 use crate::monitor::Monitor;
 use crate::routing::{LoadReport, Loader};
 use crate::telemetry::{Metrics, ReloadResult};

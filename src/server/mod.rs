@@ -22,9 +22,11 @@ use pingora::services::background::{BackgroundService, background_service};
 use tokio::{sync::watch, time::interval};
 
 use crate::admin::Admin;
+use crate::answer::{Clock, Responder};
 use crate::config::Gateway;
-use crate::door::{Clock, Door, Drain, PingoraApp, Workers, listen::Kind};
+use crate::door::{Door, Drain, PingoraApp, Workers, listen::Kind};
 use crate::monitor::Monitor;
+use crate::relay;
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::Metrics;
@@ -167,13 +169,17 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     };
 
     let clock = Arc::new(Clock::new());
-    let door = Door::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone());
+    let responder =
+        Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
+    let proxy = relay::proxy(gateway, &Arc::new(settings()), responder.clone());
+    let drain = Drain::new();
+    let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), drain.clone());
     let admin = Admin::new(monitor.clone(), metrics);
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
     let listening =
         sockets.public.iter().filter_map(|listener| Some((listener.origin.kind, listener.inet()?))).collect();
     let admin_address = sockets.admin.inet().unwrap_or(gateway.admin);
-    let serving = accept(gateway, sockets, door, admin)?;
+    let serving = accept(gateway, sockets, &door, drain, admin)?;
 
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
@@ -214,11 +220,17 @@ fn load(
 }
 
 /// Starts the worker threads.
-fn accept(gateway: &Gateway, sockets: Sockets, door: Door, admin: Admin) -> anyhow::Result<Serving> {
-    let (drain, admin_drain) = (Drain::new(), Drain::new());
+fn accept(
+    gateway: &Gateway,
+    sockets: Sockets,
+    door: &Arc<Door>,
+    drain: Arc<Drain>,
+    admin: Admin,
+) -> anyhow::Result<Serving> {
+    let admin_drain = Drain::new();
     let start = || {
-        let (door, admin) = (PingoraApp::new(door, &drain), PingoraApp::new(admin, &admin_drain));
-        let workers = Workers::start("door", threads(gateway), &sockets.public, &door, &drain)?;
+        let admin = PingoraApp::new(admin, &admin_drain);
+        let workers = Workers::start("door", threads(gateway), &sockets.public, door, &drain)?;
         // Scrapes are few, and they must not wait for citizens.
         let admin_workers = Workers::start("admin", 1, std::slice::from_ref(&sockets.admin), &admin, &admin_drain)?;
         Ok::<_, std::io::Error>((workers, admin_workers))

@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "url"],
     &["config", "routing", "pages", "telemetry"],
     &["tls"],
-    &["answer", "monitor", "door", "reload", "admin"],
+    &["answer", "relay", "monitor", "door", "reload", "admin"],
     &["server", "cli"],
 ];
 

@@ -75,13 +75,13 @@ fn check_speaks_of_certificates_as_of_routes() {
 }
 
 fn gateway(node: &Path) -> Gateway {
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any: waypost::config::Listen = "127.0.0.1:0".parse().unwrap();
     Gateway {
         routes: node.join("routes"),
         certs: node.join("certs"),
-        http: vec![any],
+        http: vec![any.clone()],
         https: vec![any],
-        admin: any,
+        admin: ([127, 0, 0, 1], 0).into(),
         debounce: 20,
         ..Gateway::default()
     }

@@ -1,0 +1,239 @@
+//! What the gateway believes of a request's head: which host and target it is for, and by which way it came.
+
+use std::borrow::Cow;
+
+use super::Refusal;
+use crate::model::Method;
+use crate::routing::Request;
+use crate::url::split_absolute;
+
+/// A request as the decision and the pages need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The method.
+    pub method: Method,
+    /// Whom the request is for, as sent; none in HTTP/1.0 without a Host.
+    pub host: Option<Cow<'a, [u8]>>,
+    /// The target in origin-form, as sent.
+    pub target: Cow<'a, [u8]>,
+    /// Whether the client came by HTTPS.
+    pub secure: bool,
+    /// `Accept-Language`, where it is text.
+    pub accept_language: Option<Cow<'a, str>>,
+    /// Why it is refused without asking the routes.
+    pub refused: Option<Refusal>,
+}
+
+/// The parts of a head that [`Facts`] are made from, whatever protocol they came by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// The method's name.
+    pub method: &'a str,
+    /// The target in origin-form or absolute-form.
+    pub target: &'a [u8],
+    /// The Host header, or HTTP/2's `:authority`.
+    pub host: Option<&'a [u8]>,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+    /// The name that the client gave in its TLS handshake.
+    pub sni: Option<&'a str>,
+    /// Whether the peer is a proxy whose word about the client's request counts.
+    pub trusted: bool,
+    /// `X-Forwarded-Host`.
+    pub forwarded_host: Option<&'a [u8]>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<&'a [u8]>,
+    /// `Accept-Language`.
+    pub accept_language: Option<&'a [u8]>,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads a head.
+    pub fn read(parts: &Parts<'a>) -> Self {
+        let (absolute, target) = split_target(parts.target);
+        let mut refused = None;
+        if let (Some((authority, secure)), Some(host)) = (absolute, parts.host)
+            && !same_authority(authority, host, secure)
+        {
+            // RFC 9112, 3.2.2 lets the target win; two parties on the way that read it differently are how requests
+            // are smuggled.
+            refused = Some(Refusal::bad("the target names another host than the Host header"));
+        }
+        // An absolute-form target's scheme says nothing about how the request came.
+        let mut host = absolute.map(|(authority, _)| authority).or(parts.host);
+        let mut secure = parts.secure;
+        if let Some(name) = parts.sni
+            && let Some(asked) = host
+            && !same_name(asked, name)
+        {
+            refused = refused.or(Some(Refusal::MISDIRECTED));
+        }
+        if parts.trusted {
+            host = parts.forwarded_host.and_then(first).or(host);
+            secure |= parts.forwarded_proto.and_then(first).is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        }
+        match (parts.method, target.first()) {
+            ("CONNECT", _) => refused = Some(Refusal::bad("CONNECT is for proxies, which this is not")),
+            (_, Some(b'/')) => {}
+            ("OPTIONS", Some(b'*')) if target.len() == 1 => {}
+            _ => refused = refused.or(Some(Refusal::bad("the target is no path"))),
+        }
+        Facts {
+            method: Method::parse(parts.method),
+            host: host.map(Cow::Borrowed),
+            target,
+            secure,
+            accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
+            refused,
+        }
+    }
+
+    /// A request that could not be read, or not from this connection.
+    pub fn refused(refusal: Refusal) -> Self {
+        Facts {
+            method: Method::Other,
+            host: None,
+            target: Cow::Borrowed(b"/"),
+            secure: false,
+            accept_language: None,
+            refused: Some(refusal),
+        }
+    }
+
+    /// What the decision looks at.
+    pub fn request(&self) -> Request<'_> {
+        Request { method: self.method, host: self.host.as_deref(), target: &self.target, secure: self.secure }
+    }
+
+    /// The same facts, independent of the connection they were read from.
+    pub fn into_owned(self) -> Facts<'static> {
+        Facts {
+            method: self.method,
+            host: self.host.map(|host| Cow::Owned(host.into_owned())),
+            target: Cow::Owned(self.target.into_owned()),
+            secure: self.secure,
+            accept_language: self.accept_language.map(|languages| Cow::Owned(languages.into_owned())),
+            refused: self.refused,
+        }
+    }
+}
+
+/// The first item of a list header: what the proxy nearest to the client wrote.
+fn first(value: &[u8]) -> Option<&[u8]> {
+    let item = value.split(|&b| b == b',').next().unwrap_or_default().trim_ascii();
+    (!item.is_empty()).then_some(item)
+}
+
+/// An absolute-form target's authority with whether its scheme is https, and the target in origin-form.
+fn split_target(raw: &[u8]) -> (Option<(&[u8], bool)>, Cow<'_, [u8]>) {
+    if raw.first() == Some(&b'/') {
+        return (None, Cow::Borrowed(without_fragment(raw)));
+    }
+    let Some(absolute) = split_absolute(raw) else { return (None, Cow::Borrowed(without_fragment(raw))) };
+    let target = without_fragment(absolute.target);
+    let target = match target.first() {
+        None => Cow::Borrowed(&b"/"[..]),
+        Some(b'?') => Cow::Owned([b"/", target].concat()),
+        Some(_) => Cow::Borrowed(target),
+    };
+    (Some((absolute.authority, absolute.secure)), target)
+}
+
+/// A fragment is no part of a target (RFC 9112, 3.2), but some clients send it.
+fn without_fragment(target: &[u8]) -> &[u8] {
+    match memchr::memchr(b'#', target) {
+        Some(at) => &target[..at],
+        None => target,
+    }
+}
+
+/// Whether two authorities are one, the scheme's own port being the same as none.
+fn same_authority(one: &[u8], other: &[u8], secure: bool) -> bool {
+    let default: &[u8] = if secure { b":443" } else { b":80" };
+    let bare = |authority: &'_ [u8]| authority.strip_suffix(default).map_or(authority.len(), <[u8]>::len);
+    one[..bare(one)].eq_ignore_ascii_case(&other[..bare(other)])
+}
+
+/// Whether an authority is for the name that TLS was asked for; a port and the root's dot don't matter.
+fn same_name(authority: &[u8], name: &str) -> bool {
+    let host = match memchr::memrchr(b':', authority) {
+        Some(colon) if !authority.ends_with(b"]") => &authority[..colon],
+        _ => authority,
+    };
+    let bare = |host: &'_ [u8]| host.strip_suffix(b".").map_or(host.len(), <[u8]>::len);
+    let name = name.as_bytes();
+    host[..bare(host)].eq_ignore_ascii_case(&name[..bare(name)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(parts: Parts<'_>) -> (String, String, bool, Option<u16>) {
+        let facts = Facts::read(&parts);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (
+            facts.host.as_deref().map(text).unwrap_or_default(),
+            text(&facts.target),
+            facts.secure,
+            facts.refused.map(|refusal| refusal.status),
+        )
+    }
+
+    fn get<'a>(target: &'a str, host: &'a str) -> Parts<'a> {
+        Parts { method: "GET", target: target.as_bytes(), host: Some(host.as_bytes()), ..Parts::default() }
+    }
+
+    #[test]
+    fn an_absolute_target_agrees_with_the_host_or_is_refused() {
+        for (target, host, want_host, want_target, refused) in [
+            ("/a?b", "h.example", "h.example", "/a?b", None),
+            ("http://h.example/a?b", "h.example", "h.example", "/a?b", None),
+            ("HTTP://H.Example:81/", "h.example:81", "H.Example:81", "/", None),
+            ("http://h.example:80/", "h.example", "h.example:80", "/", None),
+            ("https://h.example", "h.example:443", "h.example", "/", None),
+            ("http://h.example?b=/c", "h.example", "h.example", "/?b=/c", None),
+            ("http://other.example/", "h.example", "other.example", "/", Some(400)),
+            ("http://h.example:81/", "h.example", "h.example:81", "/", Some(400)),
+            ("/http://other.example/", "h.example", "h.example", "/http://other.example/", None),
+            ("/a#b?c", "h.example", "h.example", "/a", None),
+            ("*", "h.example", "h.example", "*", Some(400)),
+            ("h.example:80", "h.example", "h.example", "h.example:80", Some(400)),
+            ("ftp://h.example/", "h.example", "h.example", "ftp://h.example/", Some(400)),
+        ] {
+            let want = (want_host.to_owned(), want_target.to_owned(), false, refused);
+            assert_eq!(seen(get(target, host)), want, "{target} for {host}");
+        }
+        assert_eq!(seen(Parts { method: "OPTIONS", ..get("*", "h.example") }).3, None);
+        assert_eq!(seen(Parts { method: "CONNECT", ..get("h.example:443", "h.example:443") }).3, Some(400));
+    }
+
+    #[test]
+    fn a_tls_connection_is_for_the_name_it_was_asked_for() {
+        for (host, sni, refused) in [
+            ("a.example", "a.example", None),
+            ("A.example.:8443", "a.EXAMPLE", None),
+            ("b.example", "a.example", Some(421)),
+            ("www.a.example", "a.example", Some(421)),
+            ("[::1]:443", "a.example", Some(421)),
+        ] {
+            let parts = Parts { sni: Some(sni), secure: true, ..get("/", host) };
+            assert_eq!(seen(parts).3, refused, "{host} on {sni}");
+        }
+        assert_eq!(seen(Parts { secure: true, ..get("/", "b.example") }).3, None);
+    }
+
+    #[test]
+    fn only_trusted_peers_speak_for_clients() {
+        let parts = Parts {
+            forwarded_host: Some(b" old.example , inner.example"),
+            forwarded_proto: Some(b"HTTPS, http"),
+            ..get("/a", "proxy.example")
+        };
+        assert_eq!(seen(parts), ("proxy.example".to_owned(), "/a".to_owned(), false, None));
+        let trusted = Parts { trusted: true, ..parts };
+        assert_eq!(seen(trusted), ("old.example".to_owned(), "/a".to_owned(), true, None));
+        let empty = Parts { forwarded_host: Some(b""), forwarded_proto: Some(b"http"), ..trusted };
+        assert_eq!(seen(empty), ("proxy.example".to_owned(), "/a".to_owned(), false, None));
+    }
+}

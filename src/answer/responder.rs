@@ -1,0 +1,173 @@
+//! From a request to its answer: the one way that every lane takes.
+
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+
+use super::{Answer, Clock, Facts, Live, LiveCell, answer, refusal, sitemap};
+use crate::config::Gateway;
+use crate::model::Verdict;
+use crate::routing::{Decision, Scratch};
+use crate::telemetry::{Lane, Metrics};
+
+/// What every answer is made from.
+#[derive(Debug)]
+pub struct Responder {
+    live: Arc<LiveCell>,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    cache_control: String,
+    /// Platforms that have origins: what they serve is no answer of ours.
+    served: BTreeSet<String>,
+    /// Large sitemaps that are made at the same time; others wait.
+    turns: tokio::sync::Semaphore,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Step<R> {
+    /// It was decided, counted and handed to the writer.
+    Answered(R),
+    /// A platform has the answer. Not counted yet.
+    Relay(Relayed),
+    /// A large sitemap, to be made where it holds up nobody ([`Responder::respond_at_length`]). Not counted yet.
+    Large,
+}
+
+/// What is to be asked of a platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// Its name in gateway.toml.
+    pub platform: String,
+    /// Path and query.
+    pub path: String,
+}
+
+thread_local! {
+    /// Between two requests a thread has no use for it, so one for all its connections is enough.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Responder {
+    /// Answers from whatever is in `live`.
+    pub fn new(gateway: &Gateway, live: Arc<LiveCell>, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
+        let served = gateway.platforms.iter().filter(|(_, platform)| !platform.origins.is_empty());
+        Responder {
+            live,
+            metrics,
+            clock,
+            cache_control: gateway.cache_control.clone(),
+            served: served.map(|(name, _)| name.clone()).collect(),
+            turns: tokio::sync::Semaphore::new(SITEMAPS_AT_ONCE),
+        }
+    }
+
+    /// The time that answers are decided at.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where answers are counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Decides, counts, and hands the answer to `write`. Never waits.
+    pub fn respond<R>(&self, facts: &Facts<'_>, lane: Lane, write: impl FnOnce(&Answer<'_>) -> R) -> Step<R> {
+        self.step(facts, lane, false, write)
+    }
+
+    /// What [`Responder::respond`] would come to, without answering or counting.
+    pub fn decide(&self, facts: &Facts<'_>) -> Step<()> {
+        if facts.refused.is_some() {
+            return Step::Answered(());
+        }
+        let live = self.live.load();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let decision = live.snapshot.decide(&facts.request(), self.clock.now(), scratch);
+            self.elsewhere(&decision, false).unwrap_or(Step::Answered(()))
+        })
+    }
+
+    /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time.
+    /// None if the program is ending.
+    pub async fn respond_at_length<R: Send + 'static>(
+        self: &Arc<Self>,
+        facts: Facts<'static>,
+        lane: Lane,
+        write: impl FnOnce(&Answer<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let _turn = self.turns.acquire().await;
+        let responder = self.clone();
+        match tokio::task::spawn_blocking(move || responder.step(&facts, lane, true, write)).await {
+            Ok(Step::Answered(made)) => Some(made),
+            _ => None,
+        }
+    }
+
+    /// The answer to a request whose platform can't give one.
+    pub fn fail<R>(&self, facts: &Facts<'_>, status: u16, write: impl FnOnce(&Answer<'_>) -> R) -> R {
+        let live = self.live.load();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let request = facts.request();
+            let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
+            let languages = facts.accept_language.as_deref();
+            write(&Answer { status, ..answer(&decision, &request, languages, &self.cache_control) })
+        })
+    }
+
+    /// Counts a request that a platform answered, or should have.
+    pub fn count_relayed(&self, facts: &Facts<'_>, lane: Lane) {
+        let live = self.live.load();
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.count(&live, &live.snapshot.decide(&facts.request(), self.clock.now(), scratch), lane);
+        });
+    }
+
+    fn step<R>(
+        &self,
+        facts: &Facts<'_>,
+        lane: Lane,
+        may_take_long: bool,
+        write: impl FnOnce(&Answer<'_>) -> R,
+    ) -> Step<R> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let live = self.live.load();
+            let request = facts.request();
+            let languages = facts.accept_language.as_deref();
+            if let Some(refused) = facts.refused {
+                let verdict = Verdict::BadRequest(refused.reason);
+                let decision = Decision { verdict, site: None, host: "", phase: None, source: None };
+                self.count(&live, &decision, lane);
+                return Step::Answered(write(&refusal(refused, &decision, &request, languages)));
+            }
+            let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
+            if let Some(elsewhere) = self.elsewhere(&decision, may_take_long) {
+                return elsewhere;
+            }
+            self.count(&live, &decision, lane);
+            Step::Answered(write(&answer(&decision, &request, languages, &self.cache_control)))
+        })
+    }
+
+    /// What is not answered here and now.
+    fn elsewhere<R>(&self, decision: &Decision<'_>, may_take_long: bool) -> Option<Step<R>> {
+        match decision.verdict {
+            Verdict::Serve { platform, path } if self.served.contains(platform) => {
+                Some(Step::Relay(Relayed { platform: platform.to_owned(), path: path.to_owned() }))
+            }
+            Verdict::Sitemap(_) if !may_take_long && sitemap::is_large(decision) => Some(Step::Large),
+            _ => None,
+        }
+    }
+
+    fn count(&self, live: &Live, decision: &Decision<'_>, lane: Lane) {
+        let counters = match decision.site.and_then(|(number, _)| live.counters.get(number)) {
+            Some(counters) => counters,
+            None => self.metrics.no_site(),
+        };
+        counters.count(decision.verdict.outcome());
+        self.metrics.connections().request(lane);
+    }
+}
+
+/// Each takes a core for milliseconds.
+const SITEMAPS_AT_ONCE: usize = 2;

@@ -1,0 +1,352 @@
+//! A client's connection: the socket, TLS over it, and the bounds of the exchange that Pingora may see of it.
+//!
+//! Pingora gets a connection for one request at a time. It reads no further than that request's body: what comes after is
+//! kept here for the next request, so the lanes can take turns on one connection and pipelined requests stay in order.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    raw_connect::ProxyDigest, tls::SslDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpStream, UnixStream},
+    time::{Instant, Sleep, sleep},
+};
+use tokio_rustls::server::TlsStream;
+
+use super::body::Body;
+
+/// A socket that was accepted.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection to a client.
+pub(super) struct Connection {
+    transport: Transport,
+    /// Who the client is, as far as it is known: the peer, or whom a trusted proxy names.
+    pub client: Option<SocketAddr>,
+    /// Whether the peer is a proxy whose word about the client's requests counts.
+    pub trusted: bool,
+    tls: Option<Box<Tls>>,
+    exchange: Option<Box<Exchange>>,
+}
+
+enum Transport {
+    Plain(Socket),
+    // Boxed: most of its size is for handshakes, and plain connections should not carry it.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// What a handshake said.
+struct Tls {
+    digest: Arc<SslDigest>,
+    sni: Option<Box<str>>,
+    http2: bool,
+}
+
+/// What Pingora sees of the connection.
+struct Exchange {
+    body: Body,
+    /// Bytes that have arrived and not been handed on.
+    ahead: Vec<u8>,
+    pace: Pace,
+}
+
+impl Connection {
+    pub fn plain(socket: Socket, client: Option<SocketAddr>, trusted: bool) -> Self {
+        Connection { transport: Transport::Plain(socket), client, trusted, tls: None, exchange: None }
+    }
+
+    /// The connection after its handshake.
+    pub fn encrypted(stream: TlsStream<Socket>, client: Option<SocketAddr>, trusted: bool) -> Self {
+        let session = stream.get_ref().1;
+        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("");
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
+        let tls = Tls {
+            digest: Arc::new(SslDigest::new(cipher, version, None, None, Vec::new())),
+            sni: session.server_name().map(Into::into),
+            http2: session.alpn_protocol() == Some(b"h2"),
+        };
+        Connection {
+            transport: Transport::Tls(Box::new(stream)),
+            client,
+            trusted,
+            tls: Some(Box::new(tls)),
+            exchange: None,
+        }
+    }
+
+    /// Whether the connection itself is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether HTTP/2 was agreed on.
+    pub fn is_http2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.http2)
+    }
+
+    /// The name that the client gave in its handshake.
+    pub fn sni(&self) -> Option<&str> {
+        self.tls.as_ref()?.sni.as_deref()
+    }
+
+    /// Lets readers see no further than `body`, and have `ahead` first. The body may not come slower than `rate` bytes a
+    /// second.
+    pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32) {
+        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate) }));
+    }
+
+    /// Ends that; the bytes that follow the body, or none if the body has not been read to its end.
+    pub fn end_exchange(&mut self) -> Option<Vec<u8>> {
+        match self.exchange.take() {
+            None => Some(Vec::new()),
+            Some(exchange) => exchange.body.is_done().then_some(exchange.ahead),
+        }
+    }
+}
+
+impl Exchange {
+    fn poll_read(
+        &mut self,
+        transport: &mut Transport,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.body.is_done() {
+            return self.poll_end(transport, cx);
+        }
+        if self.ahead.is_empty() {
+            let before = buf.filled().len();
+            if Pin::new(transport).poll_read(cx, buf)?.is_pending() {
+                return if self.body.ends() { self.pace.poll_slow(cx).map(Err) } else { Poll::Pending };
+            }
+            let news = &buf.filled()[before..];
+            self.pace.passed(news.len());
+            let passed = self.body.pass(news).map_err(malformed)?;
+            self.ahead.extend_from_slice(&news[passed..]);
+            buf.set_filled(before + passed);
+            // If nothing of what came belongs to the body, then the body is done, which the caller knows too.
+            return Poll::Ready(Ok(()));
+        }
+        let some = self.ahead.len().min(buf.remaining());
+        let passed = self.body.pass(&self.ahead[..some]).map_err(malformed)?;
+        buf.put_slice(&self.ahead[..passed]);
+        self.ahead.drain(..passed);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the client to go away; what it sends meanwhile is for the next request.
+    fn poll_end(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 1024];
+        while self.ahead.len() < MAX_AHEAD {
+            let mut buf = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *transport).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(buf.filled());
+        }
+        Poll::Pending
+    }
+}
+
+fn malformed(error: super::body::BadChunk) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Sees to it that bytes which have to come do so at a certain rate.
+pub(super) struct Pace {
+    rate: u32,
+    passed: usize,
+    is_waiting: bool,
+    window: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// `rate` in bytes a second; 0 is no bound.
+    pub fn new(rate: u32) -> Self {
+        Pace { rate, passed: 0, is_waiting: false, window: None }
+    }
+
+    /// Notes that so many bytes came.
+    pub fn passed(&mut self, bytes: usize) {
+        self.passed += bytes;
+        self.is_waiting = false;
+    }
+
+    /// To be called while bytes are waited for; ready once too few came in a whole window.
+    pub fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.rate == 0 {
+            return Poll::Pending;
+        }
+        let goes_on = std::mem::replace(&mut self.is_waiting, true);
+        let window = self.window.get_or_insert_with(|| Box::pin(sleep(WINDOW)));
+        loop {
+            // A window that ended while nobody waited says nothing.
+            if window.is_elapsed() && !goes_on {
+                self.passed = 0;
+                window.as_mut().reset(Instant::now() + WINDOW);
+            }
+            ready!(window.as_mut().poll(cx));
+            if (self.passed as u64) < u64::from(self.rate) * WINDOW.as_secs() {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client is too slow"));
+            }
+            self.passed = 0;
+            window.as_mut().reset(Instant::now() + WINDOW);
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.exchange {
+            None => Pin::new(&mut this.transport).poll_read(cx, buf),
+            Some(exchange) => exchange.poll_read(&mut this.transport, cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().transport).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().transport).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+}
+
+/// Hands each call on to whatever variant there is.
+macro_rules! delegate {
+    ($type:ty, $($variant:path),+) => {
+        impl AsyncRead for $type {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_read(cx, buf)),+ }
+            }
+        }
+        impl AsyncWrite for $type {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_write(cx, buf)),+ }
+            }
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_flush(cx)),+ }
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_shutdown(cx)),+ }
+            }
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() { $($variant(io) => Pin::new(io).poll_write_vectored(cx, bufs)),+ }
+            }
+            fn is_write_vectored(&self) -> bool {
+                match self { $($variant(io) => io.is_write_vectored()),+ }
+            }
+        }
+    };
+}
+
+delegate!(Transport, Transport::Plain, Transport::Tls);
+delegate!(Socket, Socket::Tcp, Socket::Unix);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("client", &self.client).field("secure", &self.is_secure()).finish()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        // An error means that the client is gone.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> i32 {
+        let socket = match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+        };
+        match socket {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+impl Ssl for Connection {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        Some(self.tls.as_ref()?.digest.clone())
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        Some(if self.tls.as_ref()?.http2 { ALPN::H2 } else { ALPN::H1 })
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Connection {
+    /// Tells Pingora the client instead of the peer.
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        let digest = SocketDigest::from_raw_fd(self.id());
+        let client = self.client.map(pingora::protocols::l4::socket::SocketAddr::Inet);
+        // It is new, so it can be set.
+        let _ = digest.peer_addr.set(client);
+        Some(Arc::new(digest))
+    }
+}
+
+impl Peek for Connection {}
+
+/// How long a client is watched before it is found too slow.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Bytes of pipelined requests that are taken in while Pingora has the connection; the rest waits in the socket.
+const MAX_AHEAD: usize = 64 * 1024;

@@ -1,0 +1,120 @@
+//! TLS handshakes: within their time, counted by kind, and told in the log without letting clients fill it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustls::{AlertDescription, HandshakeKind, ServerConfig, server::Acceptor};
+use tokio::time::timeout;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::connection::Socket;
+use crate::telemetry::{Connections, HandshakeFailure, Limit};
+use crate::tls::Tls;
+
+/// Does the handshakes of a gateway.
+pub(super) struct Handshakes {
+    tls: Arc<Tls>,
+    config: Arc<ServerConfig>,
+    time: Duration,
+    journal: Journal,
+}
+
+impl Handshakes {
+    pub fn new(tls: Arc<Tls>, seconds: u32) -> Self {
+        let config = tls.server_config(&[b"h2", b"http/1.1"]);
+        Handshakes { tls, config, time: Duration::from_secs(seconds.into()), journal: Journal::default() }
+    }
+
+    /// Does one; none if it fails.
+    pub async fn shake(
+        &self,
+        socket: Socket,
+        client: Option<SocketAddr>,
+        metrics: &Connections,
+    ) -> Option<TlsStream<Socket>> {
+        let mut name = String::new();
+        let shake = async {
+            // In two steps, so that a handshake that fails can be told by its name.
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+            name.extend(begun.client_hello().server_name());
+            begun.into_stream(self.config.clone()).await
+        };
+        let error = match timeout(self.time, shake).await {
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("");
+                let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
+                metrics.handshake(version, cipher, session.handshake_kind() == Some(HandshakeKind::Resumed));
+                return Some(stream);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => {
+                metrics.limit(Limit::HandshakeTime);
+                io::ErrorKind::TimedOut.into()
+            }
+        };
+        let failure = classify(&error);
+        metrics.handshake_failure(failure);
+        self.journal.note(failure, client, || match failure {
+            HandshakeFailure::NoCertificate => self.tls.why_refused(&name),
+            _ => error.to_string(),
+        });
+        None
+    }
+}
+
+/// Whose fault it was, as far as the error tells.
+fn classify(error: &io::Error) -> HandshakeFailure {
+    use HandshakeFailure::{Closed, Distrusted, NoCertificate, NotTls, NothingInCommon, Other, Timeout};
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Timeout;
+    }
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else { return Closed };
+    match error {
+        rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol => NothingInCommon,
+        rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => NotTls,
+        rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate,
+        ) => Distrusted,
+        // What the resolver says when it has nothing.
+        rustls::Error::General(reason) if reason.contains("certificate") => NoCertificate,
+        _ => Other,
+    }
+}
+
+/// Failed handshakes in the log: one line for many, since every scanner makes some.
+#[derive(Default)]
+struct Journal(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    told: Option<Instant>,
+    since: u32,
+}
+
+impl Journal {
+    fn note(&self, failure: HandshakeFailure, client: Option<SocketAddr>, why: impl FnOnce() -> String) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.since += 1;
+        if noted.told.is_some_and(|told| told.elapsed() < INTERVAL) {
+            return;
+        }
+        let count = std::mem::take(&mut noted.since);
+        noted.told = Some(Instant::now());
+        drop(noted);
+        let client = client.map_or_else(|| "a client".to_owned(), |client| client.ip().to_canonical().to_string());
+        log::info!("TLS handshakes failed: {count} since the last such line; now {client}: {}: {}", failure.name(), why());
+    }
+}
+
+/// At most one line in so long.
+const INTERVAL: Duration = Duration::from_secs(10);

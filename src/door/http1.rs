@@ -1,0 +1,641 @@
+//! HTTP/1 connections: requests read, answered and written from buffers that belong to the thread.
+//!
+//! A connection that waits holds no buffer. What arrives is read into the thread's buffer; whole requests are answered
+//! from there, in order, and all their answers go out in one write. Only what can't be finished at once is kept: the
+//! beginning of a head, an answer that the client takes slowly.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::http::ServerSession;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Instant, Sleep, sleep, timeout},
+};
+
+use super::body::{Body, Framing};
+use super::connection::{Connection, Pace, Socket};
+use super::head::{self, Bounds, Fault, Head};
+use super::{Door, drain::State, http2};
+use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
+use crate::model::Method;
+use crate::relay::Visit;
+use crate::telemetry::{Lane, Limit};
+
+/// Serves a connection to its end.
+pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
+    let mut http = Http1::new(door, connection);
+    loop {
+        // The rare ways are boxed: a connection that waits should not carry the room they need.
+        match poll_fn(|cx| http.poll_event(cx)).await {
+            Event::Relay(request) => match Box::pin(http.relay(*request)).await {
+                Some(back) => http = back,
+                None => return,
+            },
+            Event::Large(request) => Box::pin(http.answer_at_length(*request)).await,
+            Event::Http2 => return Box::pin(http2::serve(door, http.into_http2())).await,
+            Event::End(end) => return Box::pin(http.end(end)).await,
+        }
+    }
+}
+
+/// Tells a client that it has too many connections already.
+pub(super) async fn turn_away(door: &Arc<Door>, socket: Socket) {
+    let refusal = Refusal { status: 429, reason: "there are too many connections from your address" };
+    let mut http = Http1::new(door, Connection::plain(socket, None, false));
+    let mut answer = Vec::new();
+    http.refuse(refusal, &mut answer);
+    http.unsent = answer;
+    // Whatever it says, the connection ends.
+    let _ = timeout(SHUTDOWN_TIME, poll_fn(|cx| http.poll_send(cx))).await;
+    http.end(End::Linger).await;
+}
+
+/// The state of a connection between two wakes.
+struct Http1<'d> {
+    door: &'d Arc<Door>,
+    connection: Connection,
+    requests: u32,
+    /// What has arrived and could not be used yet.
+    unread: Vec<u8>,
+    /// Whether `unread` has something that nobody looked at.
+    is_news: bool,
+    /// What the client has not taken yet.
+    unsent: Vec<u8>,
+    needs_flush: bool,
+    /// A request body that passes before its answer goes out.
+    body: Option<Box<Passing>>,
+    /// What is to be done when everything is sent.
+    next: Option<Event>,
+    wait: Wait,
+    idle_since: i64,
+    alarm: Pin<Box<Sleep>>,
+    pace: Option<Box<Pace>>,
+    draining: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// Whether alarm and drain know whom to wake.
+    is_registered: bool,
+}
+
+/// A request body that nobody wants, and the answer that waits for its end.
+struct Passing {
+    body: Body,
+    left: u64,
+    answer: Vec<u8>,
+    then: Option<Event>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The first bytes of all.
+    First,
+    /// The next request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// The client to take its answer.
+    Send,
+}
+
+/// What a connection can't do by itself.
+enum Event {
+    Relay(Box<Handover>),
+    Large(Box<Large>),
+    Http2,
+    End(End),
+}
+
+/// A request for Pingora.
+struct Handover {
+    head: BytesMut,
+    body: Body,
+    facts: Facts<'static>,
+    is_last: bool,
+}
+
+/// An answer that takes its time.
+struct Large {
+    facts: Facts<'static>,
+    persistence: Persistence,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// In good order.
+    Close,
+    /// In good order, and what the client is still sending is read away: a socket closed over unread bytes is reset,
+    /// and the answer is lost (RFC 9112, 9.6).
+    Linger,
+    /// The client is gone.
+    Gone,
+}
+
+/// Buffers of a thread.
+struct Buffers {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> =
+        RefCell::new(Buffers { input: vec![0; INPUT].into(), output: Vec::with_capacity(INPUT) });
+}
+
+impl<'d> Http1<'d> {
+    fn new(door: &'d Arc<Door>, connection: Connection) -> Self {
+        let mut state = door.drain.watch();
+        Http1 {
+            door,
+            connection,
+            requests: 0,
+            unread: Vec::new(),
+            is_news: false,
+            unsent: Vec::new(),
+            needs_flush: false,
+            body: None,
+            next: None,
+            wait: Wait::First,
+            idle_since: 0,
+            alarm: Box::pin(sleep(seconds(door.limits.head_time))),
+            pace: None,
+            draining: Box::pin(async move {
+                // An error means that the gateway is gone, and so is this.
+                let _ = state.wait_for(|&state| state != State::Serving).await;
+            }),
+            is_registered: false,
+        }
+    }
+
+    /// Goes on until something has to be waited for, or done elsewhere.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            match self.poll_send(cx) {
+                Poll::Pending => {
+                    ready!(self.poll_wait(cx, Wait::Send));
+                    continue;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::End(End::Gone)),
+                Poll::Ready(Ok(())) => {}
+            }
+            if let Some(event) = self.next.take() {
+                return Poll::Ready(event);
+            }
+            if BUFFERS.with_borrow_mut(|buffers| self.poll_turn(cx, buffers)).is_pending() {
+                let wait = match () {
+                    () if self.body.is_some() => Wait::Body,
+                    () if !self.unread.is_empty() => Wait::Head,
+                    () if self.requests == 0 => Wait::First,
+                    () => Wait::Idle,
+                };
+                ready!(self.poll_wait(cx, wait));
+            }
+        }
+    }
+
+    /// Sends what could not be sent at once.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let sent = ready!(Pin::new(&mut self.connection).poll_write(cx, &self.unsent))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if sent == self.unsent.len() {
+                self.unsent = Vec::new();
+            } else {
+                self.unsent.drain(..sent);
+            }
+            if let Some(pace) = &mut self.pace {
+                pace.passed(sent);
+            }
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        self.pace = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, answers what has wholly arrived, and sends the answers. What comes of it is in `next`.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<()> {
+        let Buffers { input, output } = buffers;
+        let kept = self.unread.len();
+        input[..kept].copy_from_slice(&self.unread);
+        let mut filled = kept;
+        if !std::mem::take(&mut self.is_news) {
+            let mut buf = ReadBuf::new(&mut input[kept..]);
+            let read = ready!(Pin::new(&mut self.connection).poll_read(cx, &mut buf));
+            let count = buf.filled().len();
+            if read.is_err() || count == 0 {
+                self.next = Some(Event::End(End::Gone));
+                return Poll::Ready(());
+            }
+            filled += count;
+            if kept > 0 && self.body.is_none() && filled < PATIENCE && !head::may_complete(&input[kept..filled]) {
+                self.unread.extend_from_slice(&input[kept..filled]);
+                return Poll::Ready(());
+            }
+        }
+        let start = Instant::now();
+        let before = self.requests;
+        output.clear();
+        let used = self.take_in(&input[..filled], output);
+        self.unread = input[used..filled].to_vec();
+        self.write(cx, output);
+        if output.capacity() > MOST_OUTPUT {
+            *output = Vec::with_capacity(INPUT);
+        }
+        if self.requests > before {
+            let took = start.elapsed();
+            (before..self.requests).for_each(|_| self.door.responder.metrics().observe(took));
+            self.idle_since = self.door.responder.clock().now();
+        }
+        Poll::Ready(())
+    }
+
+    /// Answers into `output` what has arrived as a whole; how much of `input` that was.
+    fn take_in(&mut self, input: &[u8], output: &mut Vec<u8>) -> usize {
+        let mut at = 0;
+        while at < input.len() && self.next.is_none() {
+            let rest = &input[at..];
+            if let Some(passing) = &mut self.body {
+                match passing.pass(rest) {
+                    Ok(passed) => at += passed,
+                    Err(fault) => {
+                        self.body = None;
+                        self.fault(fault, output);
+                        break;
+                    }
+                }
+                if !passing.body.is_done() {
+                    break;
+                }
+                output.append(&mut passing.answer);
+                self.next = passing.then.take();
+                self.body = None;
+                continue;
+            }
+            if output.len() > INPUT {
+                // What is answered goes out first.
+                self.is_news = true;
+                break;
+            }
+            if self.requests == 0 && self.is_preface(rest) {
+                break;
+            }
+            match head::parse(rest, self.bounds()) {
+                Ok(Some(head)) => {
+                    at += head.length;
+                    self.request(&head, rest, output);
+                }
+                Ok(None) => break,
+                Err(fault) => self.fault(fault, output),
+            }
+        }
+        at
+    }
+
+    /// Answers a request, or says who will.
+    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Vec<u8>) {
+        let door = self.door;
+        self.requests += 1;
+        let facts = Facts::read(&Parts {
+            method: head.method,
+            target: head.target,
+            host: head.host,
+            secure: self.connection.is_secure(),
+            sni: self.connection.sni(),
+            trusted: self.connection.trusted,
+            forwarded_host: head.forwarded_host,
+            forwarded_proto: head.forwarded_proto,
+            accept_language: head.accept_language,
+        });
+        let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
+        if is_spent {
+            door.metrics().limit(Limit::Requests);
+        }
+        let is_last = is_spent || !head.keep_alive || !door.drain.is_serving();
+        if !door.fast_lane {
+            self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
+            return;
+        }
+        // A body that nobody wants passes first, if it is short: then the connection can be used again. One that may be
+        // long, or that the client has not begun to send, is not waited for.
+        let (waits, then) = match head.framing {
+            Framing::Length(0) => (false, is_last.then_some(End::Close)),
+            Framing::Length(length) if length <= MAX_PASSING && !head.expects => {
+                (true, is_last.then_some(End::Close))
+            }
+            Framing::Chunked if !head.expects => (true, Some(End::Linger)),
+            _ => (false, Some(End::Linger)),
+        };
+        let persistence = match then {
+            Some(_) => Persistence::Closed,
+            None if head.is_1_1 => Persistence::Kept,
+            None => Persistence::KeptAlive,
+        };
+        let head_only = facts.method == Method::Head;
+        let clock = door.responder.clock();
+        let mut held = Vec::new();
+        let out = if waits { &mut held } else { output };
+        let step = door.responder.respond(&facts, Lane::Fast, |answer| {
+            clock.date(|date| wire::write(out, answer, head_only, persistence, date));
+        });
+        match step {
+            Step::Relay(_) => {
+                self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
+                return;
+            }
+            Step::Large => {
+                self.next = Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence })));
+                if then.is_none() && !waits {
+                    return;
+                }
+            }
+            Step::Answered(()) => {}
+        }
+        let then = then.map(Event::End);
+        if waits {
+            let then = self.next.take().or(then);
+            let body = Body::new(head.framing);
+            self.body = Some(Box::new(Passing { body, left: MAX_PASSING, answer: held, then }));
+        } else if self.next.is_none() {
+            self.next = then;
+        }
+    }
+
+    fn fault(&mut self, fault: Fault, output: &mut Vec<u8>) {
+        self.door.metrics().limit(fault.limit);
+        self.refuse(fault.refusal, output);
+    }
+
+    /// Answers that nothing more is read from this connection, and why.
+    fn refuse(&mut self, refusal: Refusal, output: &mut Vec<u8>) {
+        let (facts, lane) = super::refused(refusal);
+        let clock = self.door.responder.clock();
+        let _: Step<()> = self.door.responder.respond(&facts, lane, |answer| {
+            clock.date(|date| wire::write(output, answer, false, Persistence::Closed, date));
+        });
+        self.next = Some(Event::End(End::Linger));
+    }
+
+    /// Sends what it can of `output`; the rest is kept.
+    fn write(&mut self, cx: &mut Context<'_>, output: &[u8]) {
+        let mut sent = 0;
+        while sent < output.len() {
+            match Pin::new(&mut self.connection).poll_write(cx, &output[sent..]) {
+                Poll::Ready(Ok(count)) if count > 0 => sent += count,
+                Poll::Ready(_) => {
+                    self.next = Some(Event::End(End::Gone));
+                    return;
+                }
+                Poll::Pending => {
+                    self.unsent = output[sent..].to_vec();
+                    break;
+                }
+            }
+        }
+        // What TLS has encrypted may still be in its own buffer.
+        self.needs_flush = sent > 0 && self.connection.is_secure();
+    }
+
+    /// Waits no longer than the limits say. Ready if the time is over: `next` says what comes of it.
+    fn poll_wait(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<()> {
+        if wait == Wait::Send {
+            self.wait = wait;
+            let rate = self.door.limits.min_rate;
+            let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(rate)));
+            ready!(pace.poll_slow(cx));
+            self.door.metrics().limit(Limit::SendRate);
+            self.unsent = Vec::new();
+            self.needs_flush = false;
+            self.next = Some(Event::End(End::Gone));
+            return Poll::Ready(());
+        }
+        if wait != self.wait {
+            self.wait = wait;
+            let limits = &self.door.limits;
+            self.set_alarm(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
+        }
+        if wait == Wait::Idle && !self.door.drain.is_serving() {
+            self.next = Some(Event::End(End::Close));
+            return Poll::Ready(());
+        }
+        ready!(self.poll_alarm(cx));
+        let door = self.door;
+        let mut output = Vec::new();
+        match wait {
+            Wait::Idle => {
+                // The alarm is not set anew for each request; only now it is asked how long it has really been.
+                let idle = u32::try_from(door.responder.clock().now() - self.idle_since).unwrap_or(0);
+                if idle < door.limits.idle_time {
+                    self.set_alarm(door.limits.idle_time - idle);
+                    return Poll::Ready(());
+                }
+                door.metrics().limit(Limit::IdleTime);
+                self.next = Some(Event::End(End::Close));
+            }
+            Wait::First => {
+                door.metrics().limit(Limit::HeadTime);
+                self.next = Some(Event::End(End::Close));
+            }
+            Wait::Head | Wait::Body | Wait::Send => {
+                let (limit, reason) = match wait {
+                    Wait::Head => (Limit::HeadTime, "the head of the request took too long"),
+                    _ => (Limit::BodyRate, "the body of the request took too long"),
+                };
+                self.body = None;
+                self.fault(Fault { refusal: Refusal { status: 408, reason }, limit }, &mut output);
+                self.next = Some(Event::End(End::Close));
+            }
+        }
+        self.unread = Vec::new();
+        self.write(cx, &output);
+        Poll::Ready(())
+    }
+
+    /// Ready when the alarm rings. When draining begins it only wakes.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_registered {
+            return if self.alarm.is_elapsed() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        // A task is always woken by the same waker, so once is enough.
+        self.is_registered = true;
+        if self.door.drain.is_serving() {
+            let _ = self.draining.as_mut().poll(cx);
+        }
+        self.alarm.as_mut().poll(cx)
+    }
+
+    fn set_alarm(&mut self, after: u32) {
+        self.alarm.as_mut().reset(Instant::now() + seconds(after));
+        self.is_registered = false;
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { head: self.door.limits.head as usize, fields: self.door.limits.fields as usize }
+    }
+
+    /// Whether this is HTTP/2 by prior knowledge, or may become it.
+    fn is_preface(&mut self, input: &[u8]) -> bool {
+        if !self.door.h2c || self.connection.is_secure() {
+            return false;
+        }
+        let known = input.len().min(PREFACE.len());
+        if input[..known] != PREFACE[..known] {
+            return false;
+        }
+        if known == PREFACE.len() {
+            self.next = Some(Event::Http2);
+        }
+        true
+    }
+
+    fn into_http2(self) -> Connection {
+        let Http1 { mut connection, unread, door, .. } = self;
+        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate);
+        connection
+    }
+
+    /// Lets Pingora have the connection for one request; none if it can't be used again.
+    async fn relay(self, request: Handover) -> Option<Http1<'d>> {
+        let Http1 { door, mut connection, unread, requests, .. } = self;
+        let visit =
+            Visit { facts: request.facts, lane: Lane::Session, client: connection.client.map(|client| client.ip()) };
+        connection.begin_exchange(request.body, unread, door.limits.min_rate);
+        let mut session = ServerSession::new_http1(Box::new(connection));
+        session.set_pipelined_prefix(request.head);
+        session.set_keepalive((!request.is_last).then_some(door.limits.idle_time.into()));
+        session.set_connection_user_context(Some(Box::new(visit)));
+        let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
+        let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
+        let unread = connection.end_exchange()?;
+        let mut http = Http1::new(door, connection);
+        http.requests = requests;
+        http.is_news = !unread.is_empty();
+        http.unread = unread;
+        http.idle_since = door.responder.clock().now();
+        if request.is_last {
+            http.next = Some(Event::End(End::Close));
+        }
+        Some(http)
+    }
+
+    /// Makes an answer that takes its time.
+    async fn answer_at_length(&mut self, request: Large) {
+        let Large { facts, persistence } = request;
+        let head_only = facts.method == Method::Head;
+        let date = self.door.responder.clock().date(<[u8]>::to_vec);
+        let written = self.door.responder.respond_at_length(facts, Lane::Fast, move |answer| {
+            let mut out = Vec::new();
+            wire::write(&mut out, answer, head_only, persistence, &date);
+            out
+        });
+        match written.await {
+            Some(answer) => {
+                self.unsent = answer;
+                self.needs_flush = self.connection.is_secure();
+                self.is_news = !self.unread.is_empty();
+                self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
+            }
+            None => self.next = Some(Event::End(End::Gone)),
+        }
+    }
+
+    async fn end(mut self, end: End) {
+        if end == End::Gone {
+            return;
+        }
+        // Errors mean that the client is gone, which ends the connection as well.
+        let _ = timeout(SHUTDOWN_TIME, self.connection.shutdown()).await;
+        if end == End::Linger {
+            let _ = timeout(LINGER_TIME, async {
+                let mut space = vec![0; 4096];
+                let mut read = 0;
+                while let Ok(count) = self.connection.read(&mut space).await {
+                    read += count;
+                    if count == 0 || read > MAX_LINGER {
+                        break;
+                    }
+                }
+            })
+            .await;
+        }
+    }
+}
+
+impl Passing {
+    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
+        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::bad("the body is not framed as chunks should be")))?;
+        self.left = self
+            .left
+            .checked_sub(passed as u64)
+            .ok_or(bad(Refusal { status: 413, reason: "nobody asked for a body, and this one is long" }))?;
+        Ok(passed)
+    }
+}
+
+impl Handover {
+    /// The head as Pingora takes it: every target a URI in origin-form. What was really asked for is in `facts`.
+    fn new(head: &Head<'_>, input: &[u8], facts: Facts<'_>, is_last: bool) -> Self {
+        let mut bytes = BytesMut::with_capacity(head.length + facts.target.len() / 2);
+        bytes.extend_from_slice(head.method.as_bytes());
+        bytes.extend_from_slice(b" ");
+        for &byte in &*facts.target {
+            if may_stand(byte) {
+                bytes.extend_from_slice(&[byte]);
+            } else {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                bytes.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        bytes.extend_from_slice(if head.is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+        bytes.extend_from_slice(&input[head.skipped + head.line..head.length]);
+        let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
+        Handover { head: bytes, body, facts: facts.into_owned(), is_last }
+    }
+}
+
+/// What a URI is made of (RFC 3986, 2).
+fn may_stand(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+/// Bytes of a thread's buffer. A head has at most 60,000.
+const INPUT: usize = 64 * 1024;
+
+/// Bytes that may be waiting before they are looked at once more without a line having ended.
+const PATIENCE: usize = 8 * 1024;
+
+/// Bytes that a thread's buffer of answers may keep.
+const MOST_OUTPUT: usize = 1024 * 1024;
+
+/// Bytes of a request body that are let pass so that the connection can be used again.
+const MAX_PASSING: u64 = 64 * 1024;
+
+/// How long the end of a connection may take.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes that are read away after the answer, and how long that may take.
+const MAX_LINGER: usize = 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// RFC 9113, 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -1,0 +1,328 @@
+//! What is no answer of ours: Pingora's `HttpProxy`, for requests that a platform answers.
+//!
+//! Owns: the phases of Pingora's proxy, which call the same [`Responder`] as every lane, and the way to the platforms.
+//! Never does: reading from clients before a request's head is known to be good (`door` has read it), deciding.
+//!
+//! Invariants: a request that comes here was let through by the door, with its [`Visit`]; it is decided here again on
+//! what is live now, and answered here if the answer is ours by now (or if the door does not answer itself); it is
+//! counted once. (Balancing, health checks, rewriting and the cache come with the next issue: origins take turns.)
+//!
+//! Called by: `door`.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, ImmutStr, Result};
+
+use crate::answer::{Answer, Facts, Relayed, Responder, Step, session};
+use crate::config::{Gateway, Platform};
+use crate::telemetry::{Lane, Limit};
+use crate::url::split_absolute;
+
+/// A request as the door hands it over.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// What was read of its head.
+    pub facts: Facts<'static>,
+    /// The way by which it came.
+    pub lane: Lane,
+    /// Who the client is.
+    pub client: Option<IpAddr>,
+}
+
+/// Pingora's proxy with our phases.
+pub type Proxy = HttpProxy<Relay>;
+
+/// The phases.
+pub struct Relay {
+    responder: Arc<Responder>,
+    platforms: HashMap<String, Upstream>,
+    min_rate: u32,
+}
+
+/// A platform, as a client of it sees it.
+struct Upstream {
+    origins: Vec<Origin>,
+    next: AtomicUsize,
+    host: Option<String>,
+}
+
+/// An address of a platform.
+struct Origin {
+    secure: bool,
+    /// Name or address, and port.
+    address: String,
+    /// The name that its certificate must have.
+    name: String,
+}
+
+/// The proxy of a gateway.
+pub fn proxy(gateway: &Gateway, conf: &Arc<ServerConf>, responder: Arc<Responder>) -> Arc<Proxy> {
+    let platforms = gateway.platforms.iter().map(|(name, platform)| (name.clone(), Upstream::new(platform)));
+    let relay = Relay { responder, platforms: platforms.collect(), min_rate: gateway.limits.min_rate };
+    Arc::new(http_proxy(conf, relay))
+}
+
+impl Upstream {
+    fn new(platform: &Platform) -> Self {
+        let host = platform.host.as_ref().map(ToString::to_string);
+        let origins = platform.origins.iter().filter_map(|origin| Origin::parse(origin, host.as_deref()));
+        Upstream { origins: origins.collect(), next: AtomicUsize::new(0), host }
+    }
+
+    /// Each origin in turn.
+    fn origin(&self) -> Option<&Origin> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.origins.get(turn.checked_rem(self.origins.len())?)
+    }
+}
+
+impl Origin {
+    fn parse(url: &str, host: Option<&str>) -> Option<Self> {
+        let absolute = split_absolute(url.as_bytes())?;
+        let authority = str::from_utf8(absolute.authority).ok()?;
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let port = if absolute.secure { 443 } else { 80 };
+        let address = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+        let name = address.rsplit_once(':').map_or("", |(name, _)| name);
+        Some(Origin { secure: absolute.secure, name: host.unwrap_or(name).to_owned(), address })
+    }
+}
+
+/// What is remembered of a request from phase to phase.
+#[derive(Default)]
+pub struct Context {
+    visit: Option<Visit>,
+    relayed: Option<Relayed>,
+    body: Option<Progress>,
+}
+
+/// How fast a body comes.
+struct Progress {
+    since: Instant,
+    bytes: usize,
+}
+
+#[async_trait]
+impl ProxyHttp for Relay {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// HTTP/1: the door hands the visit over as what the connection remembers.
+    fn on_connection_reuse(&self, _session: &mut Session, ctx: &mut Context, from_door: Box<dyn Any + Send + Sync>) {
+        ctx.visit = from_door.downcast().ok().map(|visit| *visit);
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        // HTTP/2: it comes with the head.
+        if let Some(visit) = session.req_header().extensions.get::<Visit>() {
+            ctx.visit = Some(visit.clone());
+        }
+        session.set_read_timeout(Some(CLIENT_TIME));
+        session.set_write_timeout(Some(CLIENT_TIME));
+        session.set_min_send_rate((self.min_rate > 0).then_some(self.min_rate as usize));
+        // The door counts idle time itself; here it matters only whether the connection stays at all.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(CLIENT_TIME.as_secs()));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let Some(visit) = &ctx.visit else {
+            return Error::e_explain(ErrorType::InternalError, "a request came past the door");
+        };
+        let ready = match self.responder.respond(&visit.facts, visit.lane, Ready::new) {
+            Step::Answered(ready) => Some(ready),
+            Step::Large => self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await,
+            Step::Relay(relayed) => {
+                ctx.relayed = Some(relayed);
+                return Ok(false);
+            }
+        };
+        match ready {
+            Some(ready) => ready?.write(session, visit).await?,
+            None => return Error::e_explain(ErrorType::InternalError, "an answer could not be made"),
+        }
+        Ok(true)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let progress = ctx.body.get_or_insert_with(|| Progress { since: Instant::now(), bytes: 0 });
+        progress.bytes += body.as_ref().map_or(0, Bytes::len);
+        let took = progress.since.elapsed();
+        if took > CLIENT_TIME && !end_of_stream && (progress.bytes as u64) < u64::from(self.min_rate) * took.as_secs() {
+            self.responder.metrics().connections().limit(Limit::BodyRate);
+            return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly");
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let unreachable = |why: String| Error::explain(ErrorType::ConnectNoRoute, why).into_up();
+        let name = ctx.relayed.as_ref().map(|relayed| relayed.platform.as_str()).unwrap_or_default();
+        let origin = self
+            .platforms
+            .get(name)
+            .and_then(Upstream::origin)
+            .ok_or_else(|| unreachable(format!("platform `{name}` has no origin")))?;
+        // Names are looked up each time; addresses, the usual case, cost nothing.
+        let mut addresses = tokio::net::lookup_host(&origin.address)
+            .await
+            .map_err(|error| unreachable(format!("{}: {error}", origin.address)))?;
+        let address = addresses.next().ok_or_else(|| unreachable(format!("{} has no address", origin.address)))?;
+        let mut peer = HttpPeer::new(address, origin.secure, origin.name.clone());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(CONNECT_TIME);
+        options.total_connection_timeout = Some(2 * CONNECT_TIME);
+        options.read_timeout = Some(PLATFORM_TIME);
+        options.write_timeout = Some(PLATFORM_TIME);
+        options.idle_timeout = Some(PLATFORM_TIME);
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
+        let path = relayed.path.parse().map_err(|error| {
+            Error::because(ErrorType::InternalError, "the rule's path can't be asked for", error)
+        })?;
+        request.set_uri(path);
+        let asked = session.req_header();
+        let host = visit.facts.host.as_deref().map(header::HeaderValue::from_bytes).and_then(std::result::Result::ok);
+        let own = self.platforms.get(&relayed.platform).and_then(|upstream| upstream.host.clone());
+        match (own, &host) {
+            (Some(own), _) => request.insert_header(header::HOST, own)?,
+            (None, Some(host)) => request.insert_header(header::HOST, host.clone())?,
+            (None, None) => {}
+        }
+        // What a client says about itself is only passed on from proxies that are believed; the door has read the rest.
+        if let Some(client) = visit.client {
+            request.insert_header("x-forwarded-for", client.to_canonical().to_string())?;
+        }
+        request.insert_header("x-forwarded-proto", if visit.facts.secure { "https" } else { "http" })?;
+        if let Some(host) = host {
+            request.insert_header("x-forwarded-host", host)?;
+        }
+        request.insert_header("via", format!("{} waypost", version(asked.version)))?;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Context,
+    ) -> Result<()> {
+        response.remove_header(&header::SERVER);
+        Ok(())
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, error: &Error) -> bool {
+        // No client may fill the log.
+        *error.esource() == ErrorSource::Downstream
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let status = match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(status), _) => *status,
+            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => 400,
+            (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
+            (ErrorType::ReadError, ErrorSource::Downstream) if is_malformed(error) => 400,
+            // The client is gone.
+            (_, ErrorSource::Downstream) => 0,
+            (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
+            (_, ErrorSource::Upstream) => 502,
+            _ => 500,
+        };
+        if status > 0 && session.response_written().is_none() {
+            session.set_keepalive(None);
+            if let Some(visit) = &ctx.visit
+                && let Ok(ready) = self.responder.fail(&visit.facts, status, Ready::new)
+            {
+                // An error means that the client is gone.
+                let _ = ready.write(session, visit).await;
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, _session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        if let (Some(visit), Some(_)) = (&ctx.visit, &ctx.relayed) {
+            self.responder.count_relayed(&visit.facts, visit.lane);
+        }
+    }
+}
+
+/// Whether an error of the connection is the door's word that the body is malformed.
+fn is_malformed(error: &Error) -> bool {
+    let cause: Option<&ImmutStr> = error.context.as_ref();
+    let _ = cause;
+    error
+        .root_cause()
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+/// An answer that needs nothing more than to be written.
+struct Ready {
+    header: Box<ResponseHeader>,
+    body: Bytes,
+}
+
+impl Ready {
+    fn new(answer: &Answer<'_>) -> Result<Ready> {
+        Ok(Ready { header: session::header(answer)?, body: answer.body.clone() })
+    }
+
+    async fn write(self, session: &mut Session, visit: &Visit) -> Result<()> {
+        let is_empty = self.body.is_empty() || visit.facts.method == crate::model::Method::Head;
+        session.write_response_header(self.header, is_empty).await?;
+        if is_empty { Ok(()) } else { session.write_response_body(Some(self.body), true).await }
+    }
+}
+
+/// How long one read from a client, or one write to it, may take.
+const CLIENT_TIME: Duration = Duration::from_secs(10);
+
+/// How long a connection to a platform may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long a platform may be silent, and how long a connection to it is kept.
+const PLATFORM_TIME: Duration = Duration::from_secs(60);
