@@ -1,10 +1,13 @@
 //! One integration binary, one file per topic.
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
+mod answers;
 mod check;
 mod cli;
 mod client;
 mod https;
+mod http2;
+mod lanes;
 mod layers;
 mod oracle;
 mod pages;

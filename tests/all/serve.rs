@@ -44,7 +44,8 @@ const TABLE: &str = "old,new,status,suggest,archive,note\n\
     /gone.htm,,,https://www.new.example/instead,,\n\
     /科普/,https://www.new.example/kp,,,,\n";
 
-fn gateway(routes: &Path) -> Gateway {
+/// The settings that tests run with, on free ports.
+pub fn gateway(routes: &Path) -> Gateway {
     let text = "[platforms.new]\norigins = [\"http://127.0.0.1:1\"]\nhost = \"www.new.example\"\n".to_owned();
     let (gateway, faults) = Gateway::parse("gateway.toml", text, Path::new(""));
     assert!(faults.is_empty());
@@ -58,7 +59,8 @@ fn gateway(routes: &Path) -> Gateway {
     }
 }
 
-fn routes() -> tempfile::TempDir {
+/// A folder with one site that has a bit of everything.
+pub fn routes() -> tempfile::TempDir {
     let routes = tempfile::tempdir().unwrap();
     fs::write(routes.path().join("jyj.toml"), SITE).unwrap();
     fs::write(routes.path().join("jyj.csv"), TABLE).unwrap();
@@ -89,116 +91,6 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(10), "{what} did not happen");
         std::thread::yield_now();
     }
-}
-
-#[test]
-fn redirects() {
-    let routes = routes();
-    let (running, mut conn) = start(routes.path());
-    for (target, status, location) in [
-        ("/a.htm", 301, "https://www.new.example/a"),
-        ("//X/../A.HTM?utm_source=wechat", 301, "https://www.new.example/a"),
-        ("/b.htm?x=1&ID=7", 302, "https://www.new.example/b7"),
-        ("/%BF%C6%C6%D5", 301, "https://www.new.example/kp"),
-        ("/news.asp?classname=%BF%C6%C6%D5", 301, "https://www.new.example/search?q=%E7%A7%91%E6%99%AE"),
-        ("/", 301, "https://www.new.example/jyj/"),
-    ] {
-        let answer = conn.get("JYJ.old.example:8080", target);
-        assert_eq!((answer.status, answer.header("location")), (status, location), "{target}");
-        assert_eq!(answer.header("cache-control"), "public, max-age=3600");
-        assert_eq!((answer.header("content-length"), answer.body.len()), ("0", 0));
-    }
-    let answer = conn.get("jyj.old.example", "http://jyj.old.example/a.htm");
-    assert_eq!(answer.header("location"), "https://www.new.example/a");
-    // Raw bytes in the site's charset, as old browsers sent them.
-    let answer = conn.request("GET", "a.jyj.old.example", b"/\xBF\xC6\xC6\xD5/", &[], b"");
-    assert_eq!(answer.header("location"), "https://www.new.example/kp");
-    assert_eq!(conn.get("aka-jyj.old.example", "/a.htm").status, 301);
-    // A form's method and body must survive, and the connection goes on after them.
-    let answer = conn.request("POST", "jyj.old.example", b"/a.htm", &[], b"name=x");
-    assert_eq!((answer.status, answer.header("location")), (308, "https://www.new.example/a"));
-    assert_eq!(conn.get("jyj.old.example", "/a.htm").status, 301);
-    assert_eq!(conn.opened, 1, "one connection serves all of them");
-    running.stop();
-}
-
-#[test]
-fn pages() {
-    let routes = routes();
-    let (running, mut conn) = start(routes.path());
-    let zh = conn.request("GET", "jyj.old.example", b"/gone.htm", &[("Accept-Language", "zh-CN,zh;q=0.9")], b"");
-    let en = conn.request("GET", "jyj.old.example", b"/gone.htm?a=<b>", &[("Accept-Language", "en-GB")], b"");
-    for (page, lang) in [(&zh, "zh-CN"), (&en, "en")] {
-        assert_eq!(page.status, 410);
-        assert_eq!((page.header("content-type"), page.header("content-language")), ("text/html; charset=utf-8", lang));
-        assert_eq!(page.header("vary").to_ascii_lowercase(), "accept-language");
-        let text = page.text();
-        for part in [
-            "青山县教育局",
-            "https://www.new.example/jyj/",
-            "https://www.new.example/instead",
-            "https://archive.example/20190101/http://jyj.old.example/gone.htm",
-            "site_code=4300000012",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        assert!(!text.contains("a=<b>"));
-    }
-    assert_ne!(zh.body, en.body);
-    let head = conn.request("HEAD", "jyj.old.example", b"/gone.htm", &[("Accept-Language", "en-GB")], b"");
-    assert_eq!((head.status, head.header("content-type"), head.body.len()), (410, "text/html; charset=utf-8", 0));
-    assert!(head.header("content-length").parse::<usize>().unwrap() > 500);
-
-    let missing = conn.get("jyj.old.example", "/no/such/page");
-    assert_eq!(missing.status, 404);
-    assert!(missing.text().contains("https://www.new.example/jyj/"));
-    let unknown = conn.get("unknown.example", "/a.htm");
-    assert_eq!((unknown.status, unknown.header("cache-control")), (404, "no-store"));
-    assert!(!unknown.text().contains("青山"));
-    let serve = conn.get("jyj.old.example", "/mailbox/1");
-    assert_eq!((serve.status, serve.header("content-type")), (501, "text/html; charset=utf-8"));
-    let text = conn.get("jyj.old.example", "/verify.txt");
-    assert_eq!((text.status, text.text().as_str()), (200, "b1946ac9"));
-    running.stop();
-}
-
-#[test]
-fn robots_and_sitemaps() {
-    let routes = routes();
-    let mut table = String::from("old,new\n");
-    for n in 0..50_003 {
-        table.push_str(&format!("/p/{n}.htm?x=a&amp;b,https://www.new.example/{n}\n"));
-    }
-    fs::write(routes.path().join("big.csv"), table).unwrap();
-    fs::write(
-        routes.path().join("big.toml"),
-        "name = \"Big\"\nhosts = [\"big.old.example\"]\nhome = \"https://www.new.example/\"\n",
-    )
-    .unwrap();
-    let (running, mut conn) = start(routes.path());
-    let robots = conn.get("jyj.old.example", "/robots.txt");
-    assert_eq!(robots.status, 200);
-    assert!(robots.text().contains("Sitemap: http://jyj.old.example/sitemap.xml"), "{}", robots.text());
-    let sitemap = conn.get("jyj.old.example", "/sitemap.xml");
-    assert_eq!((sitemap.status, sitemap.header("content-type")), (200, "application/xml; charset=utf-8"));
-    let text = sitemap.text();
-    assert_eq!(text.matches("<loc>").count(), 3, "{text}");
-    // In the site's own charset, so that the gateway takes it back.
-    assert!(text.contains("<loc>http://jyj.old.example/%BF%C6%C6%D5</loc>"), "{text}");
-    assert!(text.contains("<loc>http://jyj.old.example/b.htm?id=7</loc>"));
-
-    let index = conn.get("big.old.example", "/sitemap.xml").text();
-    assert_eq!(
-        (index.matches("<sitemap>").count(), index.contains("http://big.old.example/sitemap-2.xml")),
-        (2, true),
-        "{index}"
-    );
-    let parts: Vec<usize> = (1..=2)
-        .map(|n| conn.get("big.old.example", &format!("/sitemap-{n}.xml")).text().matches("<loc>").count())
-        .collect();
-    assert_eq!(parts, [50_000, 3]);
-    assert_eq!(conn.get("big.old.example", "/sitemap-3.xml").status, 404);
-    running.stop();
 }
 
 #[test]
