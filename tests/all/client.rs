@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -87,10 +87,12 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will be sent.
-    pub fn finish(&self) {
-        // An error means that the server has closed already.
-        let _ = self.socket.shutdown(Shutdown::Write);
+    /// Appends what has come to `buffer`, without waiting.
+    pub fn hear_now(&mut self, buffer: &mut Vec<u8>) -> Heard {
+        self.socket.set_nonblocking(true).unwrap();
+        let heard = self.hear(buffer, PATIENCE);
+        self.socket.set_nonblocking(false).unwrap();
+        heard
     }
 }
 

@@ -35,8 +35,6 @@ const PIPELINED: usize = 16;
 
 impl Lane {
     pub const ALL: &[Lane] = &[Lane::Fast];
-    /// Those that speak HTTP/1.1.
-    pub const H1: &[Lane] = &[Lane::Fast, Lane::Session, Lane::Tls12, Lane::Tls13];
     /// Those that speak HTTP/2.
     pub const TWO: &[Lane] = &[Lane::H2, Lane::H2c];
 
@@ -79,11 +77,6 @@ impl Lane {
             Way::H1(Conn::over(dial.clone()))
         };
         Client { lane: self, dial, way }
-    }
-
-    /// One request over a connection of its own.
-    pub fn ask(self, running: &Running, request: &Request<'_>) -> Response {
-        self.client(running).ask(request)
     }
 
     /// The target as this lane sends it. HTTP/1 sends the bytes as they are; our HTTP/2 client must have a URI, so what no

@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod client;
 mod https;
+mod http1;
 mod http2;
 mod lanes;
 mod layers;

@@ -117,6 +117,10 @@ impl Row {
         let extra = self.extra_header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
         proto.into_iter().chain(extra).collect()
     }
+
+    fn request<'a>(&'a self, headers: &'a [(&'a str, &'a str)]) -> lanes::Request<'a> {
+        lanes::Request { method: &self.method, host: &self.host, target: &self.target, headers, body: b"" }
+    }
 }
 
 /// What differed, by kind of row.
@@ -161,60 +165,60 @@ impl Differences {
     }
 }
 
-/// Sends rows over a lane, and asks `explain`'s function the same; they must agree on every row. `every` is 1 for all
-/// rows, 10 for every tenth.
-fn replay(lane: Lane, routes: &Path, rows: &[Row], every: usize) -> Differences {
-    let gateway = gateway(routes);
-    let (snapshot, report) = Loader::new(&gateway).load(NOW, |_, _| {}).unwrap();
-    println!("{} sites, {} mappings, {} errors", report.live, snapshot.mapping_count(), report.errors());
-    let running = lane.start(gateway);
-    let mut client = lane.client(&running);
-    let mut scratch = Scratch::default();
-    let sample: Vec<&Row> = rows.iter().step_by(every).collect();
-    // An absolute-form target has no words in HTTP/2, nor has a host that is no host.
-    let mut sayable: Vec<(&Row, Vec<u8>)> =
-        sample.iter().filter_map(|row| Some((*row, lane.target(&row.host, &row.target)?))).collect();
-    // A TLS connection is for one name.
-    sayable.sort_by(|(one, _), (other, _)| one.host.cmp(&other.host));
-    let mut differences =
-        Differences { rows: sayable.len(), skipped: sample.len() - sayable.len(), ..Differences::default() };
-    for chunk in sayable.chunks(256) {
-        let headers: Vec<Vec<(&str, &str)>> = chunk.iter().map(|(row, _)| row.headers()).collect();
-        let requests: Vec<lanes::Request<'_>> = chunk
-            .iter()
-            .zip(&headers)
-            .map(|((row, _), headers)| lanes::Request {
-                method: &row.method,
-                host: &row.host,
-                target: &row.target,
-                headers,
-                body: b"",
-            })
-            .collect();
-        for (answer, (row, target)) in client.ask_all(&requests).iter().zip(chunk) {
-            let live = (answer.status, answer.header("location").to_owned());
-            let explained = explain(&snapshot, row, target, row.secure || lane.is_tls(), &mut scratch);
-            assert_eq!(
-                live, explained,
-                "{lane}: explain disagrees with the gateway: {} {} {:?}",
-                row.method, row.host, row.target
-            );
-            differences.count_if_different(row, live);
-        }
+/// Rows, and what `explain`'s function says to each.
+struct Replay {
+    routes: PathBuf,
+    rows: Vec<Row>,
+    explained: Vec<(u16, String)>,
+}
+
+impl Replay {
+    fn new(routes: PathBuf, rows: Vec<Row>) -> Self {
+        let (snapshot, report) = Loader::new(&gateway(&routes)).load(NOW, |_, _| {}).unwrap();
+        println!("{} sites, {} mappings, {} errors", report.live, snapshot.mapping_count(), report.errors());
+        let mut scratch = Scratch::default();
+        let explained = rows.iter().map(|row| explain(&snapshot, row, &mut scratch)).collect();
+        Replay { routes, rows, explained }
     }
-    running.stop();
-    differences
+
+    /// Sends rows over a lane: the answers must be what was explained. `every` is 1 for all rows, 10 for every tenth.
+    fn over(&self, lane: Lane, every: usize) -> Differences {
+        let running = lane.start(gateway(&self.routes));
+        let mut client = lane.client(&running);
+        let sample: Vec<(&Row, &(u16, String))> = self.rows.iter().zip(&self.explained).step_by(every).collect();
+        // An absolute-form target has no words in HTTP/2, nor has a host that is no host.
+        let mut sayable = sample.clone();
+        sayable.retain(|(row, _)| lane.target(&row.host, &row.target).is_some());
+        // A TLS connection is for one name.
+        sayable.sort_by(|(one, _), (other, _)| one.host.cmp(&other.host));
+        let mut differences =
+            Differences { rows: sayable.len(), skipped: sample.len() - sayable.len(), ..Differences::default() };
+        for chunk in sayable.chunks(256) {
+            let headers: Vec<Vec<(&str, &str)>> = chunk.iter().map(|(row, _)| row.headers()).collect();
+            let requests: Vec<lanes::Request<'_>> =
+                chunk.iter().zip(&headers).map(|((row, _), headers)| row.request(headers)).collect();
+            for (answer, (row, explained)) in client.ask_all(&requests).iter().zip(chunk) {
+                let live = (answer.status, answer.header("location").to_owned());
+                let target = String::from_utf8_lossy(&row.target);
+                assert_eq!(live, **explained, "{lane}: explain disagrees: {} {} {target}", row.method, row.host);
+                differences.count_if_different(row, live);
+            }
+        }
+        running.stop();
+        differences
+    }
 }
 
 /// What `waypost explain` would say: its decision, with the door's reading of the head.
-fn explain(snapshot: &Snapshot, row: &Row, mut target: &[u8], secure: bool, scratch: &mut Scratch) -> (u16, String) {
+fn explain(snapshot: &Snapshot, row: &Row, scratch: &mut Scratch) -> (u16, String) {
     let forwarded = row.extra_header.as_ref().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-host"));
     let mut host = forwarded.map_or(row.host.as_bytes(), |(_, host)| host.as_bytes());
+    let mut target = row.target.as_slice();
     if let Some(rest) = target.strip_prefix(b"http://") {
         let end = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
         (host, target) = rest.split_at(end);
     }
-    let request = Request { method: Method::parse(&row.method), host: Some(host), target, secure };
+    let request = Request { method: Method::parse(&row.method), host: Some(host), target, secure: row.secure };
     let mut steps: Vec<Step> = Vec::new();
     let decision = snapshot.decide_traced(&request, NOW, scratch, &mut steps);
     assert!(!steps.is_empty());
@@ -232,12 +236,13 @@ fn production_and_explain_agree_with_the_gateway() {
     for name in ["as_written", "variants", "site_basics", "unknown_hosts"] {
         all.extend(rows(&data, &format!("{name}.tsv.zst")));
     }
+    let replay = Replay::new(out.path().join("routes"), all);
     for &lane in Lane::ALL {
         // The two HTTP/1.1 lanes in full; the others share their decisions and differ in what is around them.
         let every = if matches!(lane, Lane::Fast | Lane::Session) { 1 } else { 10 };
-        let differences = replay(lane, &out.path().join("routes"), &all, every);
+        let differences = replay.over(lane, every);
         differences.print(&format!("{lane}: dev"));
-        agrees_with_production(lane, &differences, &all);
+        agrees_with_production(lane, &differences, &replay.rows);
     }
 }
 
@@ -277,9 +282,9 @@ fn what_no_policy_allows_is_refused() {
     }
     fs::write(input.path().join("whitelist.txt"), "").unwrap();
     let out = import(input.path());
-    let rows = rows(&data, "guard_empty_whitelist.tsv.zst");
+    let replay = Replay::new(out.path().join("routes"), rows(&data, "guard_empty_whitelist.tsv.zst"));
     for &lane in Lane::ALL {
-        let differences = replay(lane, &out.path().join("routes"), &rows, 1);
+        let differences = replay.over(lane, 1);
         differences.print(&format!("{lane}: empty whitelist"));
         assert_eq!(differences.total(), 0);
     }
@@ -300,9 +305,9 @@ fn rules_that_were_code() {
             fs::write(site, text).unwrap();
         }
     }
-    let rows = rows(&data, "rules.tsv.zst");
+    let replay = Replay::new(routes, rows(&data, "rules.tsv.zst"));
     for &lane in Lane::ALL {
-        let differences = replay(lane, &routes, &rows, 1);
+        let differences = replay.over(lane, 1);
         differences.print(&format!("{lane}: rules"));
         // The monitoring address of one host: see above.
         assert!(differences.total() <= 2, "{lane}: {} rows differ", differences.total());
