@@ -5,8 +5,9 @@ use std::fs;
 use waypost::server::Running;
 
 use crate::{
-    client::Response,
+    client::{Dial, Heard, PATIENCE, Response},
     lanes::{Client, Lane, Request},
+    payloads,
     serve::{gateway, routes},
 };
 
@@ -254,4 +255,97 @@ fn a_large_index_of_sitemaps_over_every_lane() {
         assert_eq!(parts, [50_000, 3], "{lane}");
         running.stop();
     }
+}
+
+/// Every header that an answer may have.
+const KNOWN_HEADERS: &[&str] = &[
+    "cache-control",
+    "connection",
+    "content-language",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "date",
+    "location",
+    "referrer-policy",
+    "vary",
+    "x-content-type-options",
+];
+
+#[test]
+fn payloads_lead_nowhere_else_over_every_lane() {
+    let routes = tempfile::tempdir().unwrap();
+    let site = "name = \"Old\"\nhosts = [\"old.example\", \"*.old.example\"]\nhome = \"https://www.new.example/\"\n\
+        [[rule]]\nfrom = \"/{*rest}\"\nto = \"https://www.new.example/{rest}\"\nquery = \"keep\"\nfirst = true\n";
+    fs::write(routes.path().join("old.toml"), site).unwrap();
+    let host = payloads::OLD.as_bytes();
+    let targets =
+        payloads::targets().into_iter().map(|payload| (host.to_vec(), payloads::attack(&payload, "old.example")));
+    let hosts =
+        payloads::hosts().into_iter().map(|payload| (payloads::attack(&payload, "old.example"), b"/a".to_vec()));
+    let attacks: Vec<(Vec<u8>, Vec<u8>)> = targets.chain(hosts).collect();
+    assert!(attacks.len() >= 966);
+    let mut faults = Vec::new();
+    for &lane in Lane::ALL {
+        let running = lane.start(gateway(routes.path()));
+        let (mut client, dial) = (lane.client(&running), lane.dial(&running, "old.example"));
+        let (mut sent, mut led) = (0, 0);
+        for (host, target) in &attacks {
+            let told = || format!("{lane}: {} {}", host.escape_ascii(), target.escape_ascii());
+            let answers = if lane.is_h2() {
+                let Ok(host) = std::str::from_utf8(host) else { continue };
+                if lane.target(host, target).is_none() {
+                    continue;
+                }
+                Ok(vec![client.ask(&Request::get(host, target))])
+            } else {
+                let close = b"\r\nConnection: close\r\n\r\n";
+                all_answers(&dial, &[b"GET ", &target[..], b" HTTP/1.1\r\nHost: ", host, close].concat())
+            };
+            sent += 1;
+            match answers {
+                Err(fault) => faults.push(format!("{}: {fault}", told())),
+                // A payload with line breaks may be several requests, for whatever hosts.
+                Ok(answers) => {
+                    for answer in &answers {
+                        let location = answer.header("location");
+                        led += usize::from(!location.is_empty());
+                        let to = payloads::browser_host(location, "www.new.example");
+                        let strange: Vec<_> =
+                            answer.headers.keys().filter(|name| !KNOWN_HEADERS.contains(&name.as_str())).collect();
+                        if to != "www.new.example" || !strange.is_empty() {
+                            faults.push(format!("{}: leads to {to:?} with {strange:?}: {location:?}", told()));
+                        }
+                    }
+                }
+            }
+        }
+        println!("{lane}: {sent} payloads sent, {led} redirected");
+        assert!(led > sent / 2, "{lane}: {led} of {sent} were redirected, which shows nothing");
+        running.stop();
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Everything that comes back on a connection of its own, until it closes.
+fn all_answers(dial: &Dial, raw: &[u8]) -> Result<Vec<Response>, String> {
+    let mut wire = dial.open().unwrap();
+    let mut buffer = Vec::new();
+    // An error means that the server has closed already.
+    let _ = wire.send(raw);
+    loop {
+        match wire.hear(&mut buffer, PATIENCE) {
+            Heard::Bytes => {}
+            Heard::Closed => break,
+            Heard::Silence => return Err("the connection stays open".to_owned()),
+        }
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = Response::take(&mut buffer, false)? {
+        answers.push(answer);
+    }
+    if answers.is_empty() || !buffer.is_empty() {
+        return Err(format!("{} answers, then {:?}", answers.len(), String::from_utf8_lossy(&buffer)));
+    }
+    Ok(answers)
 }
