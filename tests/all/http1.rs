@@ -66,7 +66,7 @@ fn malformed_requests_are_refused() {
     fs::write(routes.path().join("site.toml"), SITE).unwrap();
     fs::write(routes.path().join("site.csv"), TABLE).unwrap();
     let mut faults = Vec::new();
-    for lane in [Lane::Fast] {
+    for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
         let gateway: Gateway = gateway(routes.path());
         let running = lane.start(gateway);
         let dial = lane.dial(&running, "jyj.old.example");

@@ -34,13 +34,19 @@ pub enum Lane {
 const PIPELINED: usize = 16;
 
 impl Lane {
-    pub const ALL: &[Lane] = &[Lane::Fast];
+    pub const ALL: &[Lane] = &[Lane::Fast, Lane::Session, Lane::Tls12, Lane::Tls13, Lane::H2, Lane::H2c];
     /// Those that speak HTTP/2.
     pub const TWO: &[Lane] = &[Lane::H2, Lane::H2c];
 
     /// Starts a gateway that has this lane open on a free port: the one place that knows which settings that takes.
     pub fn start(self, gateway: Gateway) -> Running {
-        server::start(gateway).unwrap()
+        server::start(Gateway {
+            https: vec!["127.0.0.1:0".parse().unwrap()],
+            fast_lane: self != Lane::Session,
+            h2c: self == Lane::H2c,
+            ..gateway
+        })
+        .unwrap()
     }
 
     pub fn is_tls(self) -> bool {
@@ -53,7 +59,7 @@ impl Lane {
 
     /// Where this lane begins.
     pub fn address(self, running: &Running) -> SocketAddr {
-        running.http[0]
+        if self.is_tls() { running.https[0] } else { running.http[0] }
     }
 
     /// How to connect for a host.
