@@ -64,6 +64,7 @@ impl Program {
                 }
             });
         }
+        drop(sender);
         let mut program = Program { child, lines, http: Vec::new(), admin: ([127, 0, 0, 1], 0).into() };
         program.read_welcome();
         program

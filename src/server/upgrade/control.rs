@@ -37,7 +37,7 @@ pub(in crate::server) struct Control {
 /// # Errors
 /// If the admin port is chosen by the system, and not exactly one gateway has its control socket in the folder.
 pub fn socket_path(gateway: &Gateway) -> anyhow::Result<PathBuf> {
-    let folder = folder(gateway);
+    let folder = folder(gateway)?;
     if gateway.admin.port() != 0 {
         return Ok(folder.join(file_name(&gateway.admin.to_string())));
     }
@@ -67,7 +67,7 @@ impl Control {
         admin: &str,
         inherited: Option<Vec<Socket>>,
     ) -> anyhow::Result<Self> {
-        let folder = folder(gateway);
+        let folder = folder(gateway)?;
         secure(&folder).with_context(|| {
             format!(
                 "the folder of the control socket, {}, can't be used ([process] directory sets another)",
@@ -162,9 +162,9 @@ fn admit(mut stream: UnixStream) -> io::Result<(Request, UnixStream)> {
 }
 
 /// The folder of control sockets: the one that is set, or one that belongs to the user alone.
-fn folder(gateway: &Gateway) -> PathBuf {
+fn folder(gateway: &Gateway) -> io::Result<PathBuf> {
     if let Some(directory) = &gateway.process.directory {
-        return directory.clone();
+        return std::path::absolute(directory);
     }
     let user = rustix::process::geteuid();
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -172,10 +172,10 @@ fn folder(gateway: &Gateway) -> PathBuf {
     let runtime = variable("RUNTIME_DIRECTORY")
         .or_else(|| Some(variable("XDG_RUNTIME_DIR")?.join("waypost")))
         .or_else(|| user.is_root().then(|| PathBuf::from("/run/waypost")));
-    match runtime {
+    std::path::absolute(match runtime {
         Some(folder) => folder.join(NAME),
         None => std::env::temp_dir().join(format!("waypost-{}", user.as_raw())),
-    }
+    })
 }
 
 /// Makes sure that nobody else can put anything into the folder or connect to what is in it.
