@@ -51,9 +51,9 @@ fn explain_looks_into_the_future() {
 
 #[test]
 fn config_prints_a_file_that_says_the_same() {
-    let first = stdout(&waypost(&["config", "--http", "127.0.0.1:1", "--http", "[::1]:2", "--admin", "127.0.0.1:3"]));
+    let first = stdout(&waypost(&["config", "--http", "127.0.0.1:1 proxy", "--http", "unix:/a b", "--admin", "127.0.0.1:3"]));
     assert!(
-        first.contains("http = [\"127.0.0.1:1\", \"[::1]:2\"]") && first.contains("admin = \"127.0.0.1:3\""),
+        first.contains("http = [\"127.0.0.1:1 proxy\", \"unix:/a b\"]") && first.contains("admin = \"127.0.0.1:3\""),
         "{first}"
     );
     let dir = tempfile::tempdir().unwrap();
@@ -85,6 +85,7 @@ fn exit_codes() {
     assert_eq!(code(&["explain", "http://a.example/", "--date", "nonsense"]), 2);
     assert_eq!(code(&["check", "no/such/folder"]), 1);
     assert_eq!(code(&["check", "--config", "no/such/file"]), 1);
+    assert_eq!(code(&["upgrade", "--admin", "127.0.0.1:1"]), 1);
     let finding = tempfile::tempdir().unwrap();
     std::fs::write(finding.path().join("a.toml"), "hots = []\n").unwrap();
     let check = waypost(&["check", "--json", finding.path().to_str().unwrap()]);
@@ -106,6 +107,7 @@ fn help_is_a_manual() {
         "explain",
         "test",
         "import",
+        "upgrade",
         "config",
         "schema",
         "completions",
