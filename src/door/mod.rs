@@ -22,6 +22,7 @@ mod head;
 mod http1;
 mod http2;
 pub mod listen;
+mod pingora_app;
 mod proxy_protocol;
 mod workers;
 
@@ -42,7 +43,8 @@ use listen::{Kind, Origin};
 use proxy_protocol::Named;
 
 pub use drain::{Drain, Guard, State};
-pub use workers::{Accepted, PingoraApp, Serve, Workers};
+pub use pingora_app::PingoraApp;
+pub use workers::{Accepted, Serve, Workers};
 
 /// What stands behind every public address.
 pub struct Door {

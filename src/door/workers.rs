@@ -19,9 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pingora::apps::ServerApp;
-use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime,
@@ -30,7 +27,7 @@ use tokio::{
 };
 
 use super::drain::{Drain, State};
-use super::listen::{Inner, Kind, Listener, Origin};
+use super::listen::{Inner, Listener, Origin};
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -256,49 +253,6 @@ fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Accepted> {
     Ok(Accepted::Tcp(stream, peer))
 }
 
-/// An application of Pingora as one who serves connections.
-pub struct PingoraApp<A> {
-    app: Arc<A>,
-    drain: Arc<Drain>,
-}
-
-impl<A: ServerApp + Send + Sync + 'static> PingoraApp<A> {
-    /// `app`, which is told by `drain` when to end its connections.
-    pub fn new(app: A, drain: &Arc<Drain>) -> Arc<Self> {
-        Arc::new(PingoraApp { app: Arc::new(app), drain: drain.clone() })
-    }
-}
-
-impl<A: ServerApp + Send + Sync + 'static> Serve for PingoraApp<A> {
-    fn accepted(self: &Arc<Self>, stream: Accepted, origin: &Arc<Origin>) {
-        if origin.kind == Kind::Https {
-            // Until the door does TLS.
-            return;
-        }
-        let guard = self.drain.guard();
-        let (app, shutdown) = (self.app.clone(), self.drain.shutdown_watch());
-        tokio::spawn(async move {
-            let mut next: Option<pingora::protocols::Stream> = Some(Box::new(l4_stream(stream)));
-            while let Some(stream) = next {
-                next = app.process_new(stream, &shutdown).await;
-            }
-            drop(guard);
-        });
-    }
-}
-
-/// The connection as Pingora wants it, with its addresses.
-fn l4_stream(stream: Accepted) -> L4Stream {
-    use std::os::fd::AsRawFd;
-    let mut stream = match stream {
-        Accepted::Tcp(stream, _) => L4Stream::from(stream),
-        Accepted::Unix(stream) => L4Stream::from(stream),
-    };
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    stream.set_socket_digest(digest);
-    stream
-}
-
 /// How long accepting pauses when the system has nothing to give: connections end meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -316,7 +270,7 @@ mod tests {
     use super::*;
     use crate::config::Address;
     use crate::door::Guard;
-    use crate::door::listen::Socket;
+    use crate::door::listen::{Kind, Socket};
     use std::io::{Read, Write};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

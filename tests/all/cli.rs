@@ -51,7 +51,8 @@ fn explain_looks_into_the_future() {
 
 #[test]
 fn config_prints_a_file_that_says_the_same() {
-    let first = stdout(&waypost(&["config", "--http", "127.0.0.1:1 proxy", "--http", "unix:/a b", "--admin", "127.0.0.1:3"]));
+    let first =
+        stdout(&waypost(&["config", "--http", "127.0.0.1:1 proxy", "--http", "unix:/a b", "--admin", "127.0.0.1:3"]));
     assert!(
         first.contains("http = [\"127.0.0.1:1 proxy\", \"unix:/a b\"]") && first.contains("admin = \"127.0.0.1:3\""),
         "{first}"

@@ -52,7 +52,11 @@ struct Program {
 
 impl Program {
     fn start(folder: &Path) -> Self {
-        let mut child = waypost(folder, &["serve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_by(waypost(folder, &["serve"]))
+    }
+
+    fn start_by(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         for pipe in
             [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())]
@@ -264,6 +268,24 @@ fn what_keeps_it_from_starting_is_one_clear_line() {
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(&words) && error.trim().lines().count() == 1, "{words}: {error}");
     }
+}
+
+#[test]
+fn it_outlives_a_want_of_file_descriptors() {
+    let folder = folder("http = [\"127.0.0.1:0\"]", "");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" serve", env!("CARGO_BIN_EXE_waypost")]);
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    let mut program = Program::start_by(command);
+    let address = program.http[0];
+    let many: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+    program.wait_for("can't accept connections: Too many open files");
+    drop(many);
+    assert_eq!(text(address), "1");
+    program.signal("TERM");
+    assert!(program.end().success());
+    let complaints = program.lines.iter().filter(|line| line.contains("can't accept")).count();
+    assert!(complaints < 4, "{complaints} complaints");
 }
 
 /// Clients that never stop asking, on connections of their own for each request and on ones that are kept.
