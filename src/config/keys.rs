@@ -416,7 +416,7 @@ pub const PROCESS: &[Key] = &[
         "directory",
         Kind::Text,
         "",
-        "Folder of the socket by which `waypost upgrade` reaches the running gateway; relative to this file's folder. It is made where missing, and must be the gateway's own with mode 0700. Where absent: `control` in $RUNTIME_DIRECTORY (systemd), else in $XDG_RUNTIME_DIR/waypost, else in /run/waypost for root, else waypost-UID in the folder for temporary files.",
+        "Folder of the socket by which `waypost upgrade` reaches the running gateway; relative to this file's folder. It is made where missing, and must be the gateway's own with mode 0700. Where absent: `control` in $RUNTIME_DIRECTORY (systemd), else in /run/waypost for root and in $XDG_RUNTIME_DIR/waypost for others, else waypost-UID in the folder for temporary files.",
     ),
 ];
 

@@ -140,7 +140,11 @@ struct Successor(u32);
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        signal(self.0, "KILL");
+        // It has ended by itself, if all went well, and its number may be another's.
+        let program = fs::read_link(format!("/proc/{}/exe", self.0));
+        if program.is_ok_and(|program| program == Path::new(env!("CARGO_BIN_EXE_waypost"))) {
+            signal(self.0, "KILL");
+        }
     }
 }
 

@@ -37,22 +37,29 @@ pub(in crate::server) struct Control {
 /// # Errors
 /// If the admin port is chosen by the system, and not exactly one gateway has its control socket in the folder.
 pub fn socket_path(gateway: &Gateway) -> anyhow::Result<PathBuf> {
-    let folder = folder(gateway)?;
+    let folders = folders(gateway)?;
     if gateway.admin.port() != 0 {
-        return Ok(folder.join(file_name(&gateway.admin.to_string())));
+        let paths = folders.iter().map(|folder| folder.join(file_name(&gateway.admin.to_string())));
+        let paths: Vec<PathBuf> = paths.collect();
+        // Where none is, the first is where it should be.
+        let found = paths.iter().find(|path| path.exists()).or(paths.first());
+        return found.cloned().context("there is no folder for control sockets");
     }
-    let entries = fs::read_dir(&folder).with_context(|| format!("no gateway runs: can't read {}", folder.display()))?;
     let prefix = file_name(&gateway.admin.ip().to_string());
     let prefix = prefix.trim_end_matches(SUFFIX);
-    let mut found = entries.flatten().map(|entry| entry.path()).filter(|path| {
+    let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten();
+    let mut found = entries.map(|entry| entry.path()).filter(|path| {
         path.file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX) && UnixStream::connect(path).is_ok())
     });
     match (found.next(), found.next()) {
         (Some(path), None) => Ok(path),
-        (None, _) => bail!("no gateway runs: none has its control socket in {}", folder.display()),
-        _ => bail!("several gateways run by {}: say which one by --admin and its real port", folder.display()),
+        (None, _) => {
+            let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            bail!("no gateway runs: none has its control socket in {}", folders.join(" or "))
+        }
+        _ => bail!("several gateways run: say which one by --admin and its real port"),
     }
 }
 
@@ -67,7 +74,11 @@ impl Control {
         admin: &str,
         inherited: Option<Vec<Socket>>,
     ) -> anyhow::Result<Self> {
-        let folder = folder(gateway)?;
+        let is_root = rustix::process::geteuid().is_root();
+        let mut folders = folders(gateway)?.into_iter();
+        let folder = folders
+            .find(|folder| is_root || gateway.process.directory.is_some() || folder != Path::new(SYSTEM))
+            .context("there is no folder for the control socket")?;
         secure(&folder).with_context(|| {
             format!(
                 "the folder of the control socket, {}, can't be used ([process] directory sets another)",
@@ -161,21 +172,21 @@ fn admit(mut stream: UnixStream) -> io::Result<(Request, UnixStream)> {
     Ok((wire::receive(&mut stream)?, stream))
 }
 
-/// The folder of control sockets: the one that is set, or one that belongs to the user alone.
-fn folder(gateway: &Gateway) -> io::Result<PathBuf> {
+/// The folders where control sockets may be: the one that is set, or those that are usual, the likeliest first.
+fn folders(gateway: &Gateway) -> io::Result<Vec<PathBuf>> {
     if let Some(directory) = &gateway.process.directory {
-        return std::path::absolute(directory);
+        return Ok(vec![std::path::absolute(directory)?]);
     }
     let user = rustix::process::geteuid();
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The runtime directory of a service is often open to others, for its other sockets.
-    let runtime = variable("RUNTIME_DIRECTORY")
-        .or_else(|| Some(variable("XDG_RUNTIME_DIR")?.join("waypost")))
-        .or_else(|| user.is_root().then(|| PathBuf::from("/run/waypost")));
-    std::path::absolute(match runtime {
-        Some(folder) => folder.join(NAME),
-        None => std::env::temp_dir().join(format!("waypost-{}", user.as_raw())),
-    })
+    let service = variable("RUNTIME_DIRECTORY").map(|folder| folder.join(NAME));
+    // Root's is that of a login, which a service does not have.
+    let session =
+        variable("XDG_RUNTIME_DIR").filter(|_| !user.is_root()).map(|folder| folder.join("waypost").join(NAME));
+    let temporary = std::env::temp_dir().join(format!("waypost-{}", user.as_raw()));
+    let all = service.into_iter().chain(session).chain([PathBuf::from(SYSTEM), temporary]);
+    all.map(std::path::absolute).collect()
 }
 
 /// Makes sure that nobody else can put anything into the folder or connect to what is in it.
@@ -197,6 +208,9 @@ fn secure(folder: &Path) -> anyhow::Result<()> {
 fn file_name(admin: &str) -> String {
     format!("upgrade-{admin}{SUFFIX}")
 }
+
+/// Where a service has it that was given `RuntimeDirectory=waypost`, or that root runs.
+const SYSTEM: &str = "/run/waypost/control";
 
 const SUFFIX: &str = ".sock";
 

@@ -15,7 +15,7 @@ use std::{
 use tokio::{
     process::{Child, Command},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::control::{Control, NAME};
@@ -107,11 +107,15 @@ impl Successor {
                 // It connects and then ends: what it said counts.
                 biased;
                 ready = joined(&mut handing_over) => {
+                    let error = match ready {
+                        Ok(ready) => return Ok(ready),
+                        Err(error) => error,
+                    };
                     // Its end says more than its silence.
-                    if let (Err(_), Ok(Ok(status))) = (&ready, tokio::time::timeout(LAST_WORDS, child.wait()).await) {
-                        return Err(ended(status));
-                    }
-                    return ready.map_err(|error| format!("the new process did not take over: {error}"));
+                    return Err(match timeout(LAST_WORDS, child.wait()).await {
+                        Ok(Ok(status)) => ended(status),
+                        _ => format!("the new process did not take over: {error}"),
+                    });
                 }
                 (request, mut stream) = control.next() => match request {
                     Request::Take if handing_over.is_none() => {
