@@ -3,7 +3,7 @@
 //! Bound here, a fault is one clear line at once. From then on the system queues connections, so clients wait for the
 //! first snapshot instead of being refused.
 //!
-//! Owns: sockets and the files of Unix sockets. Never does: accepting (see [`super::workers`]).
+//! Owns: sockets and the files of Unix sockets. Never does: accepting (see `workers`).
 //!
 //! Invariants: a socket that exists listens; the file of a Unix socket is removed by the last who serves it, and never
 //! if it is somebody else's.

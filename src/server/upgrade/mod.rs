@@ -10,8 +10,8 @@
 //!   │ drains, ends                                  │ serves
 //! ```
 //!
-//! Owns: the control socket and its folder ([`control`]), what goes over it ([`wire`]), the old one's part
-//! ([`successor`]) and the new one's ([`predecessor`]). Never does: connections of citizens.
+//! Owns: the control socket and its folder (`control`), what goes over it (`wire`), the old one's part
+//! (`successor`) and the new one's (`predecessor`). Never does: connections of citizens.
 //!
 //! Invariants: until the new process has said that it is ready, the old one serves as if nothing happened, and whatever
 //! becomes of the new one leaves it whole: its sockets, the files of its Unix sockets, its control socket. Only its own
