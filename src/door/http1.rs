@@ -80,6 +80,8 @@ struct Http1<'d> {
     idle_since: i64,
     alarm: Pin<Box<Sleep>>,
     pace: Option<Box<Pace>>,
+    /// Whether it waits for nothing but a request that may be on its way.
+    is_parting: bool,
     draining: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// Whether alarm and drain know whom to wake.
     is_registered: bool,
@@ -170,6 +172,7 @@ impl<'d> Http1<'d> {
             idle_since: 0,
             alarm: Box::pin(sleep(seconds(door.limits.head_time))),
             pace: None,
+            is_parting: false,
             draining: Box::pin(async move {
                 // An error means that the gateway is gone, and so is this.
                 let _ = state.wait_for(|&state| state != State::Serving).await;
@@ -429,9 +432,10 @@ impl<'d> Http1<'d> {
             let limits = &self.door.limits;
             self.set_alarm(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
         }
-        if wait == Wait::Idle && !self.door.drain.is_serving() {
-            self.next = Some(Event::End(End::Close));
-            return Poll::Ready(());
+        if wait == Wait::Idle && !self.is_parting && !self.door.drain.is_serving() {
+            // A request may be on its way: closed at once, the connection would be reset under it.
+            self.is_parting = true;
+            self.set_alarm(PARTING);
         }
         ready!(self.poll_alarm(cx));
         let door = self.door;
@@ -440,11 +444,13 @@ impl<'d> Http1<'d> {
             Wait::Idle => {
                 // The alarm is not set anew for each request; only now it is asked how long it has really been.
                 let idle = u32::try_from(door.responder.clock().now() - self.idle_since).unwrap_or(0);
-                if idle < door.limits.idle_time {
+                if idle < door.limits.idle_time && !self.is_parting {
                     self.set_alarm(door.limits.idle_time - idle);
                     return Poll::Ready(());
                 }
-                door.metrics().limit(Limit::IdleTime);
+                if !self.is_parting {
+                    door.metrics().limit(Limit::IdleTime);
+                }
                 self.next = Some(Event::End(End::Close));
             }
             Wait::First => {
@@ -629,6 +635,9 @@ const MOST_OUTPUT: usize = 1024 * 1024;
 
 /// Bytes of a request body that are let pass so that the connection can be used again.
 const MAX_PASSING: u64 = 64 * 1024;
+
+/// Seconds that an idle connection stays when draining begins.
+const PARTING: u32 = 1;
 
 /// How long the end of a connection may take.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
