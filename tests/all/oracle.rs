@@ -204,6 +204,7 @@ impl Replay {
                 differences.count_if_different(row, live);
             }
         }
+        drop(client);
         running.stop();
         differences
     }

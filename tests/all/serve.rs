@@ -103,7 +103,7 @@ fn heads_that_are_wrong() {
     assert_eq!(send("GET /a.htm HTTP/1.0\r\n\r\n"), 404);
     assert_eq!(send("GET /a.htm HTTP/1.0\r\nHost: jyj.old.example\r\n\r\n"), 301);
     assert_eq!(send("GET /a.htm HTTP/1.1\r\nHost: a b\r\n\r\n"), 400);
-    assert_eq!(send(&format!("GET /{} HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n", "a".repeat(17_000))), 400);
+    assert_eq!(send(&format!("GET /{} HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n", "a".repeat(17_000))), 414);
     assert_eq!(send("GET /a.htm HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n"), 301);
     // The gateway's own health, on any host.
     assert_eq!(send("GET /healthcheck/live HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n"), 200);

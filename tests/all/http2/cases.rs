@@ -4,7 +4,7 @@ use super::{
     CLOSED, CLOSED_OR_PROTOCOL, COMPRESSION, Case, FLOW, PROTOCOL, REFUSED, SIZE, SIZE_OR_PROTOCOL, Step, Want, code,
     flag::{ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY},
     kind,
-    raw::{self, PREFACE, block, setting},
+    raw::{self, PREFACE, Settings, block, setting},
 };
 
 /// The host that is asked for. Its answer must have a body of 5 bytes at least.
@@ -298,7 +298,7 @@ fn generic_hpack(c: &Requests) -> Vec<Case> {
 fn hpack(c: &Requests) -> Vec<Case> {
     let bad = |id, what, more: &[u8]| case(id, what, vec![c.get_and(more)], Want::ConnectionError(COMPRESSION));
     let get = c.get.clone();
-    let too_large = move |set: &std::collections::BTreeMap<u16, u32>| {
+    let too_large = move |set: &Settings| {
         let size = set.get(&setting::HEADER_TABLE_SIZE).copied().unwrap_or(HEADER_TABLE_SIZE);
         let mut block = Vec::new();
         raw::integer(size as usize + 1, 5, 0x20, &mut block);
@@ -326,13 +326,11 @@ fn starting_and_framing(c: &Requests) -> Vec<Case> {
     use Want::{Closed, ConnectionError, Headers, Ping, SettingsFirst, StreamError};
     let own = entries(&[(setting::INITIAL_WINDOW_SIZE, 65_535)]);
     let start = Step::Send([PREFACE, &raw::frame(kind::SETTINGS, 0, 0, &own)].concat());
-    let max_frame = |set: &std::collections::BTreeMap<u16, u32>| {
-        set.get(&setting::MAX_FRAME_SIZE).copied().unwrap_or(MAX_FRAME_SIZE) as usize
-    };
+    let max_frame = |set: &Settings| set.get(&setting::MAX_FRAME_SIZE).copied().unwrap_or(MAX_FRAME_SIZE) as usize;
     let of = |length: usize| raw::frame(kind::DATA, END_STREAM, 1, &vec![b'x'; length]);
     let large_head = {
         let get = c.get.clone();
-        move |set: &std::collections::BTreeMap<u16, u32>| {
+        move |set: &Settings| {
             let mut block = get.clone();
             while block.len() <= max_frame(set) {
                 block.extend(raw::block(&[("x-dummy", &"x".repeat(DUMMY))]));
@@ -392,7 +390,7 @@ fn stream_states(c: &Requests) -> Vec<Case> {
     let rest = || continuation(1, END_HEADERS, &c.dummy);
     let one_more_than_allowed = {
         let get = c.get.clone();
-        move |set: &std::collections::BTreeMap<u16, u32>| {
+        move |set: &Settings| {
             let limit = set.get(&setting::MAX_CONCURRENT_STREAMS).copied().expect("a limit of streams");
             (0..=limit).flat_map(|n| raw::frame(kind::HEADERS, WHOLE, 2 * n + 1, &get)).collect()
         }

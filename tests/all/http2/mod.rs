@@ -7,13 +7,11 @@
 mod cases;
 mod raw;
 
-use std::collections::BTreeMap;
-
 use crate::{
     lanes::Lane,
     serve::{gateway, routes},
 };
-use raw::{Event, Frame, Raw, code, flag, kind};
+use raw::{Event, Frame, Raw, Settings, code, flag, kind};
 
 /// One conversation.
 pub struct Case {
@@ -26,10 +24,13 @@ pub struct Case {
     want: Want,
 }
 
+/// Bytes by what the server set.
+type BySettings = dyn Fn(&Settings) -> Vec<u8>;
+
 pub enum Step {
     Send(Vec<u8>),
     /// Bytes that depend on what the server set.
-    SendBy(Box<dyn Fn(&BTreeMap<u16, u32>) -> Vec<u8>>),
+    SendBy(Box<BySettings>),
     /// Waits for the acknowledgement of settings.
     Acknowledged,
     /// Waits for a DATA frame.

@@ -54,6 +54,9 @@ pub mod code {
 /// How long an answer may take; nothing that a server must do is slower.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Settings by their identifier.
+pub type Settings = BTreeMap<u16, u32>;
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
@@ -156,7 +159,7 @@ pub struct Raw {
     wire: Wire,
     buffer: Vec<u8>,
     /// What the server set.
-    pub settings: BTreeMap<u16, u32>,
+    pub settings: Settings,
     /// What came, for the report.
     pub heard: Vec<Event>,
 }
@@ -164,7 +167,7 @@ pub struct Raw {
 impl Raw {
     pub fn connect(dial: &Dial) -> Self {
         let wire = dial.open().unwrap();
-        Raw { wire, buffer: Vec::new(), settings: BTreeMap::new(), heard: Vec::new() }
+        Raw { wire, buffer: Vec::new(), settings: Settings::new(), heard: Vec::new() }
     }
 
     /// Prefaces and settings of both sides, acknowledged.
