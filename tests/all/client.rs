@@ -227,21 +227,25 @@ impl Conn {
         self.send(&head("GET", host, target.as_bytes(), &[], b""), false).unwrap()
     }
 
-    /// Sends raw bytes and reads one response. A connection that the server closed between requests is opened again.
+    /// Sends raw bytes and reads one response.
     pub fn send(&mut self, raw: &[u8], head: bool) -> io::Result<Response> {
-        let reused = self.wire.is_some();
-        match self.pipeline(raw, &[head]) {
-            Err(_) if reused => {
-                self.wire = None;
-                self.pipeline(raw, &[head]).map(|mut responses| responses.remove(0))
-            }
-            result => result.map(|mut responses| responses.remove(0)),
-        }
+        self.pipeline(raw, &[head]).map(|mut responses| responses.remove(0))
     }
 
     /// Sends several requests in one write and reads their answers, up to the one that closes the connection. `heads`
-    /// says of each whether it is a HEAD.
+    /// says of each whether it is a HEAD. A connection that the server closed between requests is opened again.
     pub fn pipeline(&mut self, raw: &[u8], heads: &[bool]) -> io::Result<Vec<Response>> {
+        let reused = self.wire.is_some();
+        match self.exchange(raw, heads) {
+            Err(_) if reused => {
+                self.wire = None;
+                self.exchange(raw, heads)
+            }
+            result => result,
+        }
+    }
+
+    fn exchange(&mut self, raw: &[u8], heads: &[bool]) -> io::Result<Vec<Response>> {
         let wire = match &mut self.wire {
             Some(wire) => wire,
             none => {
@@ -259,6 +263,11 @@ impl Conn {
                 }
                 match wire.hear(&mut self.buffer, PATIENCE) {
                     Heard::Bytes => {}
+                    // A server may close between two requests (RFC 9112, 9.3.2): the rest is for the caller to ask again.
+                    Heard::Closed if !responses.is_empty() && self.buffer.is_empty() => {
+                        self.wire = None;
+                        return Ok(responses);
+                    }
                     Heard::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Heard::Silence => return Err(io::ErrorKind::TimedOut.into()),
                 }
