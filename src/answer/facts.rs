@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refusal;
-use crate::model::Method;
+use crate::model::{Host, Method};
 use crate::routing::Request;
 use crate::url::split_absolute;
 
@@ -65,6 +65,8 @@ impl<'a> Facts<'a> {
         if let Some(name) = parts.sni
             && let Some(asked) = host
             && !same_name(asked, name)
+            // What is no host at all is malformed, not misdirected; the decision says so.
+            && Host::parse(asked).is_ok()
         {
             refused = refused.or(Some(Refusal::MISDIRECTED));
         }
@@ -86,6 +88,11 @@ impl<'a> Facts<'a> {
             accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
             refused,
         }
+    }
+
+    /// Whether it is refused whatever the routes say: Pingora would do so too, in its own words.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some() || self.host.as_deref().is_some_and(|host| Host::parse(host).is_err())
     }
 
     /// A request that could not be read, or not from this connection.
@@ -215,6 +222,7 @@ mod tests {
             ("A.example.:8443", "a.EXAMPLE", None),
             ("b.example", "a.example", Some(421)),
             ("www.a.example", "a.example", Some(421)),
+            ("a b", "a.example", None),
             ("[::1]:443", "a.example", Some(421)),
         ] {
             let parts = Parts { sni: Some(sni), secure: true, ..get("/", host) };

@@ -108,7 +108,12 @@ pub const LIMITS: &[Key] = &[
         "500",
         "Bytes a second, over ten seconds, that a client must send of a body (else 408) and take of an answer (else the connection is closed). 0 is no bound.",
     ),
-    key("head", Kind::Number(1024, 60_000), "32768", "Bytes of a request's head; more is 431. A target has at most 8,192 (414)."),
+    key(
+        "head",
+        Kind::Number(1024, 60_000),
+        "32768",
+        "Bytes of a request's head; more is 431. A target has at most 8,192 (414).",
+    ),
     key("fields", Kind::Number(1, 1000), "100", "Header fields of a request; more is 431."),
     key("streams", Kind::Number(1, 10_000), "100", "Streams of an HTTP/2 connection at a time; more are refused."),
     key(

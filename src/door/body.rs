@@ -201,14 +201,37 @@ mod tests {
     #[test]
     fn chunks_that_could_be_measured_otherwise_are_refused() {
         for chunks in [
-            "\r\n", " 5\r\n", "5 \r\n", "+5\r\n", "-1\r\n", "0x5\r\n", "g\r\n", "5\n", "5\r5", "1000000000000000\r\n", ";\r\n",
-            "5;a\nb\r\n", "5;\x01\r\n", "1\r\nxx", "1\r\nx\n", "1\r\nx\r\r", "0\r\n\n", "0\r\nname\r\n", "0\r\n folded: x\r\n",
-            "0\r\nname : x\r\n", "0\r\nname: a\x00b\r\n", "0\r\nname: a\nb: c\r\n", "0\r\n\rx",
+            "\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            "+5\r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "g\r\n",
+            "5\n",
+            "5\r5",
+            "1000000000000000\r\n",
+            ";\r\n",
+            "5;a\nb\r\n",
+            "5;\x01\r\n",
+            "1\r\nxx",
+            "1\r\nx\n",
+            "1\r\nx\r\r",
+            "0\r\n\n",
+            "0\r\nname\r\n",
+            "0\r\n folded: x\r\n",
+            "0\r\nname : x\r\n",
+            "0\r\nname: a\x00b\r\n",
+            "0\r\nname: a\nb: c\r\n",
+            "0\r\n\rx",
         ] {
             assert_eq!(pass(Framing::Chunked, chunks.as_bytes()), Err(BadChunk), "{}", chunks.escape_debug());
         }
         let long = |count| format!("1;{}\r\n", "x".repeat(count));
-        assert!(pass(Framing::Chunked, long(128).as_bytes()).is_ok() && pass(Framing::Chunked, long(129).as_bytes()).is_err());
+        assert!(
+            pass(Framing::Chunked, long(128).as_bytes()).is_ok()
+                && pass(Framing::Chunked, long(129).as_bytes()).is_err()
+        );
         let trailers = format!("0\r\n{}", "name: value\r\n".repeat(400));
         assert!(pass(Framing::Chunked, trailers.as_bytes()).is_err());
     }

@@ -112,7 +112,11 @@ impl Journal {
         noted.told = Some(Instant::now());
         drop(noted);
         let client = client.map_or_else(|| "a client".to_owned(), |client| client.ip().to_canonical().to_string());
-        log::info!("TLS handshakes failed: {count} since the last such line; now {client}: {}: {}", failure.name(), why());
+        log::info!(
+            "TLS handshakes failed: {count} since the last such line; now {client}: {}: {}",
+            failure.name(),
+            why()
+        );
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Head<'a> {
     pub framing: Framing,
     /// Whether the client keeps the connection.
     pub keep_alive: bool,
+    /// Whether it said that it does not.
+    closes: bool,
     /// Whether the client waits to be told before it sends its body.
     pub expects: bool,
     /// Whether the client asks for another protocol.
@@ -190,18 +192,17 @@ fn fields<'a>(
             _ => {}
         }
     }
+    head.keep_alive &= !head.closes;
     head.framing = framing.framing(head.is_1_1)?;
     Ok(Some((length, fields.len())))
 }
 
-/// RFC 9112, 9.3: `close` wins over everything.
+/// RFC 9112, 9.3: `close` wins over everything, in whichever line it stands.
 fn connection(value: &[u8], head: &mut Head<'_>) {
     for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
         if option.eq_ignore_ascii_case(b"close") {
-            head.keep_alive = false;
-            return;
-        }
-        if option.eq_ignore_ascii_case(b"keep-alive") {
+            head.closes = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
             head.keep_alive = true;
         }
     }
@@ -239,7 +240,8 @@ impl Fields {
         }
         let last = value.rsplit(|&b| b == b',').next().unwrap_or_default().trim_ascii();
         let others = value.len() - last.len();
-        if last.eq_ignore_ascii_case(b"chunked") && !value[..others].to_ascii_lowercase().windows(7).any(|w| w == b"chunked")
+        if last.eq_ignore_ascii_case(b"chunked")
+            && !value[..others].to_ascii_lowercase().windows(7).any(|w| w == b"chunked")
         {
             // RFC 9112, 6.1: what isn't understood is answered 501.
             let refusal = Refusal { status: 501, reason: "only the transfer coding `chunked` is understood" };
@@ -306,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_head_is_read_from_any_first_part_of_it() {
-        let bytes = b"\r\nPOST /a|\xd0\xc2?b HTTP/1.1\r\nHost: a.example \r\nContent-Length: 5\r\nConnection: TE, Close\r\n\
+        let bytes =
+            b"\r\nPOST /a|\xd0\xc2?b HTTP/1.1\r\nHost: a.example \r\nContent-Length: 5\r\nConnection: TE, Close\r\n\
             Accept-Language: en\r\n\r\nhello";
         let end = bytes.len() - 5;
         for part in 0..end {
@@ -322,6 +325,7 @@ mod tests {
             skipped: 2,
             host: Some(b"a.example"),
             framing: Framing::Length(5),
+            closes: true,
             accept_language: Some(b"en"),
             ..Head::default()
         };
@@ -334,6 +338,7 @@ mod tests {
             ("1.1", "", true),
             ("1.1", "Connection: close\r\n", false),
             ("1.1", "Connection: keep-alive, close\r\n", false),
+            ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", false),
             ("1.0", "", false),
             ("1.0", "Connection: Keep-Alive\r\n", true),
         ] {

@@ -330,7 +330,7 @@ impl<'d> Http1<'d> {
             door.metrics().limit(Limit::Requests);
         }
         let is_last = is_spent || !head.keep_alive || !door.drain.is_serving();
-        if !door.fast_lane {
+        if !door.fast_lane && !facts.is_refused() {
             self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
             return;
         }
@@ -338,9 +338,7 @@ impl<'d> Http1<'d> {
         // long, or that the client has not begun to send, is not waited for.
         let (waits, then) = match head.framing {
             Framing::Length(0) => (false, is_last.then_some(End::Close)),
-            Framing::Length(length) if length <= MAX_PASSING && !head.expects => {
-                (true, is_last.then_some(End::Close))
-            }
+            Framing::Length(length) if length <= MAX_PASSING && !head.expects => (true, is_last.then_some(End::Close)),
             Framing::Chunked if !head.expects => (true, Some(End::Linger)),
             _ => (false, Some(End::Linger)),
         };
@@ -518,12 +516,15 @@ impl<'d> Http1<'d> {
     /// Lets Pingora have the connection for one request; none if it can't be used again.
     async fn relay(self, request: Handover) -> Option<Http1<'d>> {
         let Http1 { door, mut connection, unread, requests, .. } = self;
-        let visit =
-            Visit { facts: request.facts, lane: Lane::Session, client: connection.client.map(|client| client.ip()) };
+        let visit = Visit {
+            facts: request.facts,
+            lane: Lane::Session,
+            client: connection.client.map(|client| client.ip()),
+            is_last: request.is_last,
+        };
         connection.begin_exchange(request.body, unread, door.limits.min_rate);
         let mut session = ServerSession::new_http1(Box::new(connection));
         session.set_pipelined_prefix(request.head);
-        session.set_keepalive((!request.is_last).then_some(door.limits.idle_time.into()));
         session.set_connection_user_context(Some(Box::new(visit)));
         let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
         let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
@@ -585,7 +586,8 @@ impl<'d> Http1<'d> {
 impl Passing {
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
-        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::bad("the body is not framed as chunks should be")))?;
+        let passed =
+            self.body.pass(bytes).map_err(|_| bad(Refusal::bad("the body is not framed as chunks should be")))?;
         self.left = self
             .left
             .checked_sub(passed as u64)

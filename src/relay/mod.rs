@@ -27,7 +27,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, ImmutStr, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::answer::{Answer, Facts, Relayed, Responder, Step, session};
 use crate::config::{Gateway, Platform};
@@ -43,6 +43,8 @@ pub struct Visit {
     pub lane: Lane,
     /// Who the client is.
     pub client: Option<IpAddr>,
+    /// Whether the connection ends with it (HTTP/1).
+    pub is_last: bool,
 }
 
 /// Pingora's proxy with our phases.
@@ -140,9 +142,8 @@ impl ProxyHttp for Relay {
         session.set_write_timeout(Some(CLIENT_TIME));
         session.set_min_send_rate((self.min_rate > 0).then_some(self.min_rate as usize));
         // The door counts idle time itself; here it matters only whether the connection stays at all.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(CLIENT_TIME.as_secs()));
-        }
+        let stays = session.get_keepalive().is_some() && ctx.visit.as_ref().is_some_and(|visit| !visit.is_last);
+        session.set_keepalive(stays.then_some(CLIENT_TIME.as_secs()));
         Ok(())
     }
 
@@ -212,9 +213,10 @@ impl ProxyHttp for Relay {
         ctx: &mut Context,
     ) -> Result<()> {
         let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
-        let path = relayed.path.parse().map_err(|error| {
-            Error::because(ErrorType::InternalError, "the rule's path can't be asked for", error)
-        })?;
+        let path = relayed
+            .path
+            .parse()
+            .map_err(|error| Error::because(ErrorType::InternalError, "the rule's path can't be asked for", error))?;
         request.set_uri(path);
         let asked = session.req_header();
         let host = visit.facts.host.as_deref().map(header::HeaderValue::from_bytes).and_then(std::result::Result::ok);
@@ -284,8 +286,6 @@ impl ProxyHttp for Relay {
 
 /// Whether an error of the connection is the door's word that the body is malformed.
 fn is_malformed(error: &Error) -> bool {
-    let cause: Option<&ImmutStr> = error.context.as_ref();
-    let _ = cause;
     error
         .root_cause()
         .downcast_ref::<std::io::Error>()

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{Cause, log};
-use crate::config::{Diagnostic, Gateway};
 use crate::answer::LiveCell;
+use crate::config::{Diagnostic, Gateway};
 use crate::model::Host;
 use crate::telemetry::Metrics;
 use crate::tls::{CertReport, Tls, TlsError};

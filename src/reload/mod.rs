@@ -28,8 +28,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::config::{Diagnostic, Gateway};
 use crate::answer::{Live, LiveCell};
+use crate::config::{Diagnostic, Gateway};
 use crate::monitor::Monitor;
 use crate::routing::{LoadReport, Loader};
 use crate::telemetry::{Metrics, ReloadResult};

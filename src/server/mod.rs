@@ -169,8 +169,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     };
 
     let clock = Arc::new(Clock::new());
-    let responder =
-        Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
+    let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
     let proxy = relay::proxy(gateway, &Arc::new(settings()), responder.clone());
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), drain.clone());

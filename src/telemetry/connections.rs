@@ -104,8 +104,7 @@ impl Connections {
                 &[names::VERSION, names::CIPHER, names::RESUMED],
             )?,
         )?;
-        let failures =
-            counters(registry, names::TLS_HANDSHAKE_FAILURES, "TLS handshakes that failed.", names::REASON)?;
+        let failures = counters(registry, names::TLS_HANDSHAKE_FAILURES, "TLS handshakes that failed.", names::REASON)?;
         Ok(Connections {
             accepted: bound(&accepted, LISTENERS)?,
             open: [
