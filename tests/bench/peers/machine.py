@@ -26,29 +26,28 @@ class Server:
             log = open(self.peer.folder / "log", "ab")
             # A session, and so a process group, of its own: stop() reaches every process that it starts.
             self.process = subprocess.Popen(
-                ["taskset", "-c", str(SERVER_CORE), *map(str, self.peer.command())], cwd=self.peer.folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env={**os.environ, **self.peer.environment()}, start_new_session=True)
+                ["taskset", "-c", str(SERVER_CORE), *map(str, self.peer.command())],
+                cwd=self.peer.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.peer.environment()},
+                start_new_session=True,
+            )
             log.close()
 
-        return until(lambda: probe(self.peer.ports["http"], table.host(last), table.old(last)) == table.new(last),
-                     self, limit, launch)
+        return until(
+            lambda: probe(self.peer.ports["http"], table.host(last), table.old(last)) == table.new(last),
+            self,
+            limit,
+            launch,
+        )
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
     def pids(self):
-        """The process and its descendants."""
-        children = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as stat:
-                    fields = stat.read().rpartition(") ")[2].split()
-                    if fields[0] != "Z":
-                        children.setdefault(int(fields[1]), []).append(int(entry))
-        found = [self.process.pid]
-        for pid in found:
-            found += children.get(pid, [])
-        return found
+        return descendants(self.process.pid)
 
     def memory(self):
         """Bytes resident, once they rest. A page that processes share (nginx's table, after fork) counts once: PSS."""
@@ -93,6 +92,21 @@ class Server:
         self.process = None
 
 
+def descendants(pid):
+    """The process and its descendants."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as stat:
+                fields = stat.read().rpartition(") ")[2].split()
+                if fields[0] != "Z":
+                    children.setdefault(int(fields[1]), []).append(int(entry))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
 def pss(pid):
     with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as rollup:
         for line in rollup:
@@ -131,6 +145,18 @@ def probe(port, host, path):
     return None
 
 
+def others():
+    """The CPU seconds that anyone but our descendants ever took, roughly: a noisy machine should show in the report."""
+    with open("/proc/stat") as stat:
+        user, nice, system = map(int, stat.readline().split()[1:4])
+    ours = 0
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+            # Its own time and, of children that have ended, theirs.
+            ours += sum(map(int, stat.read().rpartition(") ")[2].split()[11:15]))
+    return (user + nice + system - ours) / os.sysconf("SC_CLK_TCK")
+
+
 def why(stderr):
     """The message of an error, without its backtrace."""
     message = stderr.partition("Stack backtrace")[0].split()
@@ -145,30 +171,64 @@ class Load:
 
     def command(self, lane, server, urls):
         port = server.peer.ports["http" if lane[0] in ("h1", "idle") else "https"]
-        command = ["taskset", "-c", LOAD_CORE, self.binary, *lane, "--address", f"127.0.0.1:{port}", "--urls", urls,
-                   "--ca", self.certificate, "--streams", self.options.streams]
+        command = [
+            "taskset",
+            "-c",
+            LOAD_CORE,
+            self.binary,
+            *lane,
+            "--address",
+            f"127.0.0.1:{port}",
+            "--urls",
+            urls,
+            "--ca",
+            self.certificate,
+            "--streams",
+            self.options.streams,
+        ]
         return [*map(str, command), *(["--bare"] if self.options.bare else [])]
 
     def check(self, lane, server, urls):
         """Compares the answers to a sample of the URLs; what is wrong is under "missing"."""
         try:
-            run = subprocess.run([*self.command(lane, server, urls), "--check", "100"], capture_output=True, text=True, timeout=20)
+            run = subprocess.run(
+                [*self.command(lane, server, urls), "--check", "100"], capture_output=True, text=True, timeout=20
+            )
         except subprocess.TimeoutExpired:
             return {"missing": "no answer within 20 s"}
         return json.loads(run.stdout) if run.returncode == 0 else {"missing": why(run.stderr)}
 
     def measure(self, lane, server, urls, seed):
-        arguments = ["--seconds", self.options.seconds, "--connections", self.options.connections, "--seed", seed,
-                     "--pids", ",".join(map(str, server.pids()))]
-        run = subprocess.run([*self.command(lane, server, urls), *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True,
-                             timeout=self.options.seconds + 60)
-        return json.loads(run.stdout)
+        arguments = [
+            "--seconds",
+            self.options.seconds,
+            "--connections",
+            self.options.connections,
+            "--seed",
+            seed,
+            "--pids",
+            ",".join(map(str, server.pids())),
+        ]
+        before, start = others(), time.monotonic()
+        run = subprocess.run(
+            [*self.command(lane, server, urls), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=self.options.seconds + 60,
+        )
+        share = (others() - before) / (time.monotonic() - start) / os.cpu_count()
+        return {**json.loads(run.stdout), "others": share}
 
     @contextlib.contextmanager
     def idle(self, lane, server, urls):
         """Holds idle connections; yields how many."""
-        with subprocess.Popen([*self.command([lane], server, urls), "--connections", str(self.options.idle)],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [*self.command([lane], server, urls), "--connections", str(self.options.idle)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
             try:
                 line = process.stdout.readline()
                 if not line:

@@ -37,8 +37,14 @@ def machine():
     with open("/proc/cpuinfo") as info:
         model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cores": os.cpu_count(), "model": model, "memory": f"{memory:.0f} GiB", "kernel": platform.release(),
-            "date": time.strftime("%Y-%m-%d %H:%M %Z"), "load_before": os.getloadavg()[0]}
+    return {
+        "cores": os.cpu_count(),
+        "model": model,
+        "memory": f"{memory:.0f} GiB",
+        "kernel": platform.release(),
+        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
+        "load_before": os.getloadavg()[0],
+    }
 
 
 def median(peer, lane, figure):
@@ -57,13 +63,18 @@ def per_second(seen):
 
 def cost(peer, key):
     value = peer.get(key)
-    return statistics.median(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return statistics.median(value) if value else None
+    return value
 
 
 def ratios(peers, lane):
     """Waypost to nginx, round by round."""
-    pairs = zip(*(peers.get(name, {}).get("lanes", {}).get(lane, {}).get("rounds", []) for name in (SUBJECT, REFERENCE)))
-    return [per_cpu(a) / per_cpu(b) for a, b in pairs]
+
+    def rounds(name):
+        return peers.get(name, {}).get("lanes", {}).get(lane, {}).get("rounds", [])
+
+    return [per_cpu(a) / per_cpu(b) for a, b in zip(rounds(SUBJECT), rounds(REFERENCE))]
 
 
 def write(results, folder):
@@ -81,11 +92,18 @@ def markdown(results):
     peers, options, host = results["peers"], results["options"], results["machine"]
     lanes = [lane for lane in LANES if any(lane in peer["lanes"] for peer in peers.values())]
     names = list(peers)
-    out = ["# Waypost and its peers\n\n"
-           f"{host['date']}, {host['cores']} cores ({host['model']}), {host['memory']}, Linux {host['kernel']}; load before the run "
-           f"{host['load_before']:.1f}. {options['rounds']} rounds of {options['seconds']:g} s per lane and server, medians; "
-           f"{options['connections']} connections, {options['streams']} streams each on HTTP/2; server on one core, load on the "
-           "other. In parentheses: the ratio to nginx.\n\n![chart](report.svg)\n"]
+    out = [
+        "# Waypost and its peers\n\n"
+        f"{host['date']}, {host['cores']} cores ({host['model']}), {host['memory']}, Linux {host['kernel']}; "
+        f"load before the run {host['load_before']:.1f}. {options['rounds']} rounds of {options['seconds']:g} s per lane and server, "
+        f"medians; {options['connections']} connections, {options['streams']} streams each on HTTP/2; server on one core, "
+        "load on the other. In parentheses: the ratio to nginx.\n"
+    ]
+    seen = [one for peer in peers.values() for lane in peer["lanes"].values() for one in lane["rounds"]]
+    noise = statistics.mean(one["others"] for one in seen) if seen else 0
+    if noise > 0.03:
+        out.append(f"\n**Noisy: other programs took {noise:.0%} of the machine meanwhile. Run it on a quiet one.**\n")
+    out.append("\n![chart](report.svg)\n")
 
     if SUBJECT in peers and REFERENCE in peers:
         rows = [[LANES[lane], f"≥ {TARGETS[lane]}", *verdict(ratios(peers, lane), TARGETS[lane])] for lane in TARGETS]
@@ -93,9 +111,13 @@ def markdown(results):
             pair = [cost(peers[name], key) for name in (SUBJECT, REFERENCE)]
             if None not in pair:
                 better = pair[1] / pair[0]
-                rows.append([COSTS[key][0], target, f"{better:.2f} x better", "", "yes" if better >= factor else "**no**"])
-        out.append("\n## Targets: Waypost to nginx, per CPU-second of the server\n\n" +
-                   table(["", "target", "reached", "rounds", "met"], rows))
+                rows.append(
+                    [COSTS[key][0], target, f"{better:.2f} x better", "", "yes" if better >= factor else "**no**"]
+                )
+        out.append(
+            "\n## Targets: Waypost to nginx, per CPU-second of the server\n\n"
+            + table(["", "target", "reached", "rounds", "met"], rows)
+        )
 
     def figures(title, figure, form, ratio=True):
         rows = []
@@ -104,14 +126,23 @@ def markdown(results):
             cells = []
             for name in names:
                 value = median(peers[name], lane, figure)
-                cells.append("—" if value is None else form(value) + (f" ({value / base:.2f})" if ratio and base else ""))
+                cells.append(
+                    "—" if value is None else form(value) + (f" ({value / base:.2f})" if ratio and base else "")
+                )
             rows.append([LANES[lane], *cells])
         out.append(f"\n## {title}\n\n" + table(["", *names], rows))
 
     figures("Per CPU-second of the server", per_cpu, lambda v: f"{v:,.0f}")
     figures("Per second", per_second, lambda v: f"{v:,.0f}")
-    figures("How busy the server's core was", lambda seen: seen["cpu"] / seen["seconds"], lambda v: f"{v:.0%}", ratio=False)
-    figures("Latency p50, ms (of a visit: with TCP and TLS)", lambda seen: seen["p50"] / 1000, lambda v: f"{v:.2f}", ratio=False)
+    figures(
+        "How busy the server's core was", lambda seen: seen["cpu"] / seen["seconds"], lambda v: f"{v:.0%}", ratio=False
+    )
+    figures(
+        "Latency p50, ms (of a visit: with TCP and TLS)",
+        lambda seen: seen["p50"] / 1000,
+        lambda v: f"{v:.2f}",
+        ratio=False,
+    )
     figures("Latency p99, ms", lambda seen: seen["p99"] / 1000, lambda v: f"{v:.2f}", ratio=False)
 
     rows = [["mappings", *(f"{peers[name]['mappings']:,}" if "mappings" in peers[name] else "—" for name in names)]]
@@ -119,9 +150,19 @@ def markdown(results):
         base = cost(peers.get(REFERENCE, {}), key)
         values = [cost(peers[name], key) for name in names]
         rows.append([title, *("—" if v is None else form(v) + (f" ({v / base:.2f})" if base else "") for v in values)])
-    rows.append(["bytes of a redirect, H1 (body)", *(
-        "{answer_bytes} ({body_bytes})".format(**peers[name]["lanes"]["h1"]["answer"]) if "h1" in peers[name]["lanes"] else "—"
-        for name in names)])
+    rows.append(
+        [
+            "bytes of a redirect, H1 (body)",
+            *(
+                (
+                    "{answer_bytes} ({body_bytes})".format(**peers[name]["lanes"]["h1"]["answer"])
+                    if "h1" in peers[name]["lanes"]
+                    else "—"
+                )
+                for name in names
+            ),
+        ]
+    )
     out.append("\n## Memory and time\n\n" + table(["", *names], rows))
 
     out.append("\n## What was measured\n\n")
@@ -129,17 +170,22 @@ def markdown(results):
         out.append(f"- **{name}**: {peer['version']}. " + "; ".join(peer["notes"]) + ".\n")
         for lane, why in peer["missing"].items():
             out.append(f"  - {LANES[lane]}: missing ({why})\n")
-        shakes = sorted({seen["handshake"] for lane in peer["lanes"].values() for seen in lane["rounds"] if seen["handshake"]})
+        shakes = sorted(
+            {seen["handshake"] for lane in peer["lanes"].values() for seen in lane["rounds"] if seen["handshake"]}
+        )
         if shakes:
             out.append(f"  - handshakes: {'; '.join(shakes)}\n")
+    sent = "only Host is sent" if options["bare"] else "requests have a browser's headers"
     out.append(f"""
-The load generator is tests/bench/peers/load.rs. Each connection has a client address of its own. A plain connection asks for
-random URLs of all hosts, a TLS connection for those of its own host, which is its SNI; {'only Host is sent' if options['bare'] else
-"requests have a browser's headers"}. Every status is checked, and of 100 URLs per lane the Location. A visit is a TCP connection, a
-handshake, one redirect over H1, and the end; X25519 for all. At least 99 % of the resumed ones resumed. One
-self-signed ECDSA P-256 certificate, a wildcard. CPU time is user and system time of all processes of a server
-(/proc/PID/stat), memory their PSS; the memory per connection is measured over {options['idle']:,} that have asked once, without the
-kernel's. A change is the new file moved over the old one plus what the server is told; new connections ask until they see it.
+The load generator is tests/bench/peers/load. Each connection has a client address of its own. A plain connection asks for
+random URLs of all hosts, a TLS connection for those of its own host, which is its SNI; {sent}. Every status is checked,
+and of 100 URLs per lane the Location. A visit is a TCP connection, a handshake, one redirect over H1, and the end; X25519
+for all. At least 99 % of the resumed ones resumed. One self-signed ECDSA P-256 certificate, a wildcard.
+
+CPU time is user and system time of all processes of a server (/proc/PID/stat), memory their PSS; the memory per
+connection is measured over {options['idle']:,} that have asked once, of a server with a redirect per host, without the
+kernel's. A change is the new file moved over the old one plus what the server is told; new connections ask until they see
+it.
 """)
     return "".join(out)
 
@@ -167,8 +213,10 @@ def chart(results):
     columns, width, bar, label, full = 2, 520, 20, 100, 300
     height = 44 + bar * len(names)
     lines = -(-len(panels) // columns)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width}" height="{lines * height + 10}" '
-           'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n']
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width}" height="{lines * height + 10}" '
+        'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
+    ]
     for number, (title, values, form) in enumerate(panels):
         x, y = number % columns * width + 12, number // columns * height + 24
         out.append(f'<text x="{x}" y="{y}" font-weight="bold">{escape(title)}</text>\n')
@@ -182,6 +230,8 @@ def chart(results):
                 out.append(f'<text x="{x + label}" y="{top + 13}" fill="#888">not measured</text>\n')
                 continue
             length = max(1, full * max(0, value) / most)
-            out.append(f'<rect x="{x + label}" y="{top + 2}" width="{length:.1f}" height="{bar - 5}" fill="{colour}"/>'
-                       f'<text x="{x + label + length + 5:.1f}" y="{top + 13}">{escape(form(value))}</text>\n')
+            out.append(
+                f'<rect x="{x + label}" y="{top + 2}" width="{length:.1f}" height="{bar - 5}" fill="{colour}"/>'
+                f'<text x="{x + label + length + 5:.1f}" y="{top + 13}">{escape(form(value))}</text>\n'
+            )
     return "".join([*out, "</svg>\n"])

@@ -3,16 +3,16 @@
 //! `load LANE --address A --urls FILE --ca PEM …` opens connections to `A`, asks for random URLs of FILE (lines of host,
 //! path and expected Location, tab-separated), and prints one line of JSON. Lanes:
 //!
-//! - `h1`, `h1s`, `h2`: keep-alive requests over HTTP/1.1, HTTP/1.1 in TLS, HTTP/2 in TLS; `--streams` at a time (h2).
+//! - `h1`, `h1s`, `h2`: keep-alive requests over HTTP/1.1, HTTP/1.1 in TLS, HTTP/2 in TLS (`--streams` at a time).
 //! - `full`, `resumed`: connections that are made, ask for one URL and are closed; TLS with and without resumption.
 //! - `idle`, `idles`: connections that ask for one URL each, then rest until standard input ends, plain and TLS.
 //!
-//! With `--check N` it asks N URLs instead, verifies certificate, status and Location, and tells the bytes of an answer.
+//! With `--check N` it asks N URLs instead, verifies certificate, status and Location, and tells an answer's bytes.
 //!
-//! Why not wrk and h2load: one SNI per process is all they send, and a server may refuse hosts other than the SNI's (421).
-//! Here each TLS connection has a host of its own and asks for its URLs, as browsers do; plain connections ask for all
-//! hosts, as a balancer in front does. Each connection comes from an address of its own (127.x.y.z), so that no limit per
-//! client interferes. The server's CPU time is read when the measured window opens and closes, from `--pids`.
+//! Why not wrk and h2load: they send one SNI per process, and a server may refuse hosts other than the SNI's (421). Here
+//! each TLS connection has a host of its own and asks for its URLs, as browsers do; plain connections ask for all hosts,
+//! as a balancer in front does. Each connection comes from an address of its own (127.x.y.z), so that no limit per client
+//! interferes. The server's CPU time is read from `--pids` when the measured window opens and closes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,34 +24,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use http::{Request, Uri};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
-    version::{TLS12, TLS13},
-};
+use http::Request;
+use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     task::{JoinHandle, LocalSet, spawn_local},
     time::sleep,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// What Firefox sends with a navigation, less what only makes it longer.
-const HEADERS: [(&str, &str); 4] = [
-    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-    ("accept-language", "zh-CN,zh;q=0.8,en-US;q=0.5,en;q=0.3"),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
-];
+use crate::options::Options;
+use crate::urls::{HEADERS, Random, Url, Urls};
+use crate::wire::{Answer, Buffer};
+
+mod options;
+mod tls;
+mod urls;
+mod wire;
 
 /// Clock ticks per second of /proc/PID/stat: fixed at 100 on every Linux that this runs on.
 const TICKS: f64 = 100.0;
@@ -60,122 +52,6 @@ fn main() -> anyhow::Result<()> {
     let options = Options::read(std::env::args().skip(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, run(options))
-}
-
-/// The command line.
-#[derive(Debug)]
-struct Options {
-    lane: String,
-    address: SocketAddr,
-    urls: String,
-    ca: String,
-    seconds: f64,
-    warm_up: f64,
-    connections: usize,
-    streams: usize,
-    check: usize,
-    seed: u64,
-    tls12: bool,
-    hybrid: bool,
-    bare: bool,
-    pids: Vec<u32>,
-}
-
-impl Options {
-    fn read(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
-        let mut options = Options {
-            lane: args.next().context("usage: load LANE --address A --urls FILE …; see the top of load.rs")?,
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
-            urls: String::new(),
-            ca: String::new(),
-            seconds: 4.0,
-            warm_up: 0.5,
-            connections: 64,
-            streams: 4,
-            check: 0,
-            seed: 1,
-            tls12: false,
-            hybrid: false,
-            bare: false,
-            pids: Vec::new(),
-        };
-        while let Some(flag) = args.next() {
-            let mut value = || args.next().with_context(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--address" => options.address = value()?.parse()?,
-                "--urls" => options.urls = value()?,
-                "--ca" => options.ca = value()?,
-                "--seconds" => options.seconds = value()?.parse()?,
-                "--warm-up" => options.warm_up = value()?.parse()?,
-                "--connections" => options.connections = value()?.parse()?,
-                "--streams" => options.streams = value()?.parse()?,
-                "--check" => options.check = value()?.parse()?,
-                "--seed" => options.seed = value()?.parse()?,
-                "--tls12" => options.tls12 = true,
-                "--hybrid" => options.hybrid = true,
-                "--bare" => options.bare = true,
-                "--pids" => options.pids = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                _ => bail!("unknown flag {flag}"),
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// The URLs, ready to be sent.
-struct Urls {
-    all: Vec<Url>,
-    /// Where each host's URLs are, in `all`.
-    hosts: Vec<(ServerName<'static>, std::ops::Range<usize>)>,
-}
-
-struct Url {
-    head: Bytes,
-    uri: Uri,
-    location: String,
-}
-
-impl Urls {
-    fn read(path: &str, bare: bool) -> anyhow::Result<Urls> {
-        let mut urls = Urls { all: Vec::new(), hosts: Vec::new() };
-        let mut last = String::new();
-        for line in fs::read_to_string(path).with_context(|| path.to_owned())?.lines() {
-            let mut fields = line.split('\t').map(str::to_owned);
-            let (Some(host), Some(path), Some(location)) = (fields.next(), fields.next(), fields.next()) else {
-                bail!("a line of the URLs is not host, path, Location: {line}");
-            };
-            let mut head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
-            for (name, value) in HEADERS.iter().filter(|_| !bare) {
-                head += &format!("{name}: {value}\r\n");
-            }
-            head += "\r\n";
-            let at = urls.all.len();
-            urls.all.push(Url { head: head.into(), uri: format!("https://{host}{path}").parse()?, location });
-            if host != last {
-                urls.hosts.push((ServerName::try_from(host.clone())?, at..at));
-                last = host;
-            }
-            urls.hosts.last_mut().context("there is a host")?.1.end = at + 1;
-        }
-        ensure!(!urls.all.is_empty(), "no URLs");
-        Ok(urls)
-    }
-}
-
-/// xorshift64*: which URL comes next.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as usize) % end
-    }
 }
 
 /// What the connections share.
@@ -208,7 +84,7 @@ struct Tally {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let urls = Urls::read(&options.urls, options.bare)?;
-    let tls = TlsConnector::from(Arc::new(client_config(&options)?));
+    let tls = TlsConnector::from(Arc::new(tls::client_config(&options)?));
     let run = Rc::new(Run {
         urls,
         tls,
@@ -511,129 +387,5 @@ impl Run {
         println!("{}", serde_json::json!({ "open": kept.iter().map(Vec::len).sum::<usize>() }));
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
         Ok(())
-    }
-}
-
-/// An answer, as far as it matters here.
-struct Answer {
-    status: u16,
-    location: String,
-    head: usize,
-    body: usize,
-    keep_alive: bool,
-}
-
-/// What was read from an HTTP/1.1 connection.
-#[derive(Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-}
-
-impl Buffer {
-    async fn answer(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Answer> {
-        self.bytes.clear();
-        self.bytes.reserve(4096);
-        loop {
-            if stream.read_buf(&mut self.bytes).await? == 0 {
-                bail!("the server closed the connection after {} bytes of an answer", self.bytes.len());
-            }
-            if let Some(answer) = parse(&self.bytes)?.filter(|answer| self.bytes.len() >= answer.head + answer.body) {
-                ensure!(self.bytes.len() == answer.head + answer.body, "bytes after the answer");
-                return Ok(answer);
-            }
-        }
-    }
-}
-
-fn parse(bytes: &[u8]) -> anyhow::Result<Option<Answer>> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };
-    let status = response.code.context("a status")?;
-    let mut answer = Answer { status, location: String::new(), head, body: 0, keep_alive: true };
-    for header in response.headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            answer.body = std::str::from_utf8(header.value)?.parse()?;
-        } else if header.name.eq_ignore_ascii_case("location") {
-            answer.location = String::from_utf8_lossy(header.value).into_owned();
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            answer.keep_alive = !header.value.eq_ignore_ascii_case(b"close");
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(anyhow!("a chunked redirect"));
-        }
-    }
-    Ok(Some(answer))
-}
-
-/// X25519 unless `--hybrid`, since not every peer has the hybrid group; no signature is verified unless `--check`, since the
-/// client's work must not be the limit.
-fn client_config(options: &Options) -> anyhow::Result<ClientConfig> {
-    let provider = CryptoProvider {
-        kx_groups: if options.hybrid {
-            vec![aws_lc_rs::kx_group::X25519MLKEM768]
-        } else {
-            // TLS 1.2 wants the certificate's curve among them.
-            vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1]
-        },
-        cipher_suites: vec![
-            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
-            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-            aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        ],
-        ..aws_lc_rs::default_provider()
-    };
-    let provider = Arc::new(provider);
-    let versions: &[_] = if options.tls12 { &[&TLS12] } else { &[&TLS13] };
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
-    let mut config = if options.check > 0 && !options.ca.is_empty() {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&options.ca).map_err(|error| anyhow!("{}: {error}", options.ca))?)?;
-        builder.with_root_certificates(roots).with_no_client_auth()
-    } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))).with_no_client_auth()
-    };
-    config.alpn_protocols = vec![if options.lane == "h2" { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    config.resumption =
-        if options.lane == "resumed" { Resumption::in_memory_sessions(4096) } else { Resumption::disabled() };
-    Ok(config)
-}
-
-/// Takes any certificate.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

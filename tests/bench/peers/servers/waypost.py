@@ -1,0 +1,53 @@
+"""Waypost itself."""
+
+import os
+import subprocess
+
+from .base import Peer
+
+
+class Waypost(Peer):
+    NOTES = "one site file and one CSV per host; watches its files"
+
+    def version(self):
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=os.path.dirname(__file__), stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+        return f"{super().version()} ({commit})"
+
+    def write(self):
+        routes, certs = self.folder / "routes", self.folder / "certs"
+        routes.mkdir(exist_ok=True)
+        certs.mkdir(exist_ok=True)
+        gateway = self.folder / "gateway.toml"
+        listen = "".join(f'{use} = ["127.0.0.1:{self.ports[use]}"]\n' for use in ("http", "https"))
+        gateway.write_text(f'[listen]\n{listen}admin = "127.0.0.1:{self.ports["admin"]}"\n\n[log]\nlevel = "warn"\n')
+        # As the peers: no end of requests, and time to count idle connections. Older builds have no limits.
+        if "[limits]" in self.said("config", "--config", gateway):
+            with gateway.open("a") as file:
+                file.write("\n[limits]\nrequests = 0\nidle-time = 600\n")
+        (certs / "bench.pem").write_text((self.work / "both.pem").read_text())
+        for host in range(self.table.hosts):
+            first = self.table.of_host(host)[0]
+            (routes / f"h{host}.toml").write_text(
+                f'name = "Site {host}"\nhosts = ["{self.table.host(first)}"]\n'
+                f'home = "https://www.new.example/h{host}/"\n'
+            )
+            (routes / f"h{host}.csv").write_text(self.csv(host))
+
+    def environment(self):
+        # Of the socket for upgrades.
+        directory = self.folder / "run"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        return {"RUNTIME_DIRECTORY": str(directory)}
+
+    def csv(self, host):
+        rows = "".join(f"{self.table.old(n)},{self.table.new(n)},301\n" for n in self.table.of_host(host))
+        return f"old,new,status\n{rows}"
+
+    def command(self):
+        return [self.binary, "serve", "--config", self.folder / "gateway.toml"]
+
+    def file_of(self, number):
+        host = number // self.table.per_host
+        return self.folder / "routes" / f"h{host}.csv", self.csv(host)
