@@ -114,10 +114,7 @@ async fn measure(run: &Rc<Run>) -> anyhow::Result<(f64, f64)> {
             spawn_local(async move {
                 while !run.over.get() {
                     if let Err(error) = run.connection(number).await {
-                        let mut tally = run.tally.borrow_mut();
-                        tally.failed += 1;
-                        tally.error = format!("{error:#}");
-                        drop(tally);
+                        run.failed(&error);
                         // So that a server that refuses everything isn't flooded.
                         sleep(Duration::from_millis(1)).await;
                     }
@@ -209,6 +206,12 @@ impl Run {
         if self.open.get() {
             self.micros.borrow_mut().push(start.elapsed().as_micros().try_into().unwrap_or(u32::MAX));
         }
+    }
+
+    fn failed(&self, error: &anyhow::Error) {
+        let mut tally = self.tally.borrow_mut();
+        tally.failed += 1;
+        tally.error = format!("{error:#}");
     }
 
     async fn tcp(&self) -> anyhow::Result<TcpStream> {
