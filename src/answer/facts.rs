@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Refusal;
 use crate::model::{Host, Method};
 use crate::routing::Request;
-use crate::url::split_absolute;
+use crate::url::{Absolute, split_absolute};
 
 /// A request as the decision and the pages need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +52,15 @@ impl<'a> Facts<'a> {
     pub fn read(parts: &Parts<'a>) -> Self {
         let (absolute, target) = split_target(parts.target);
         let mut refused = None;
-        if let (Some((authority, secure)), Some(host)) = (absolute, parts.host)
-            && !same_authority(authority, host, secure)
+        if let (Some(absolute), Some(host)) = (absolute, parts.host)
+            && !same_authority(absolute.authority, host, absolute.secure)
         {
             // RFC 9112, 3.2.2 lets the target win; two parties on the way that read it differently are how requests
             // are smuggled.
             refused = Some(Refusal::bad("the target names another host than the Host header"));
         }
         // An absolute-form target's scheme says nothing about how the request came.
-        let mut host = absolute.map(|(authority, _)| authority).or(parts.host);
+        let mut host = absolute.map(|absolute| absolute.authority).or(parts.host);
         let mut secure = parts.secure;
         if let Some(name) = parts.sni
             && let Some(asked) = host
@@ -131,8 +131,8 @@ fn first(value: &[u8]) -> Option<&[u8]> {
     (!item.is_empty()).then_some(item)
 }
 
-/// An absolute-form target's authority with whether its scheme is https, and the target in origin-form.
-fn split_target(raw: &[u8]) -> (Option<(&[u8], bool)>, Cow<'_, [u8]>) {
+/// The parts of an absolute-form target, and the target in origin-form.
+fn split_target(raw: &[u8]) -> (Option<Absolute<'_>>, Cow<'_, [u8]>) {
     if raw.first() == Some(&b'/') {
         return (None, Cow::Borrowed(without_fragment(raw)));
     }
@@ -143,7 +143,7 @@ fn split_target(raw: &[u8]) -> (Option<(&[u8], bool)>, Cow<'_, [u8]>) {
         Some(b'?') => Cow::Owned([b"/", target].concat()),
         Some(_) => Cow::Borrowed(target),
     };
-    (Some((absolute.authority, absolute.secure)), target)
+    (Some(absolute), target)
 }
 
 /// A fragment is no part of a target (RFC 9112, 3.2), but some clients send it.

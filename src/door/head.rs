@@ -170,11 +170,7 @@ fn fields<'a>(
     for Header { name, value } in fields {
         // The length tells most fields apart, so that few names are compared.
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => {
-                if head.host.replace(value).is_some() {
-                    return Err(malformed("there are several Host headers"));
-                }
-            }
+            4 if name.eq_ignore_ascii_case("host") => head.set_host(value)?,
             6 if name.eq_ignore_ascii_case("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     let refusal = Refusal { status: 417, reason: "only 100-continue can be expected" };
@@ -195,6 +191,15 @@ fn fields<'a>(
     head.keep_alive &= !head.closes;
     head.framing = framing.framing(head.is_1_1)?;
     Ok(Some((length, fields.len())))
+}
+
+impl<'a> Head<'a> {
+    fn set_host(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+        match self.host.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(malformed("there are several Host headers")),
+        }
+    }
 }
 
 /// RFC 9112, 9.3: `close` wins over everything, in whichever line it stands.
@@ -390,7 +395,7 @@ mod tests {
     fn bounds_hold_before_a_head_is_complete() {
         let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(MAX_TARGET));
         assert_eq!(status(long.as_bytes()), 414);
-        assert_eq!(status(&vec![b'a'; MAX_METHOD + 1]), 400);
+        assert_eq!(status(&[b'a'; MAX_METHOD + 1]), 400);
         assert_eq!(status(format!("GET /{}", "a".repeat(MAX_TARGET + 50)).as_bytes()), 414);
         let fields = |count| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(count));
         assert_eq!((status(fields(39).as_bytes()), status(fields(40).as_bytes())), (200, 431));
