@@ -1,10 +1,10 @@
 //! The door: connections, and the requests that come through them.
 //!
-//! Owns: the listening sockets ([`listen`]), the worker threads ([`workers`]), the connections and their bounds, what is
+//! Owns: the listening sockets ([`listen`]), the worker threads ([`Workers`]), the connections and their bounds, what is
 //! well-formed, keep-alive, what happens to request bodies nobody asked for. Never does: deciding or making answers
 //! ([`crate::answer`]); it hands requests to the one function and its answers to the client.
 //!
-//! Invariants: every request that could be read is answered and counted once; both lanes get only what [`head`] lets
+//! Invariants: every request that could be read is answered and counted once; both lanes get only what `head` lets
 //! through; no client holds anything for longer than the limits say; nothing is logged per request or connection, so
 //! that no client can fill the log.
 //!
