@@ -5,7 +5,7 @@
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// After so many bytes.
     Length(u64),
     /// With the last chunk.
@@ -20,12 +20,12 @@ impl Default for Framing {
 
 /// A body that is passing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Body(State);
+pub struct Body(State);
 
 /// A body that is not framed as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not framed as chunks should be")]
-pub(super) struct BadChunk;
+pub struct BadChunk;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

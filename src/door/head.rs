@@ -13,7 +13,7 @@ use crate::url::MAX_TARGET;
 
 /// A head that is well-formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head<'a> {
+pub struct Head<'a> {
     /// The method's name.
     pub method: &'a str,
     /// As it was sent: any bytes but controls and spaces.
@@ -38,14 +38,17 @@ pub(super) struct Head<'a> {
     pub expects: bool,
     /// Whether the client asks for another protocol.
     pub upgrades: bool,
+    /// `Accept-Language`.
     pub accept_language: Option<&'a [u8]>,
+    /// `X-Forwarded-Host`.
     pub forwarded_host: Option<&'a [u8]>,
+    /// `X-Forwarded-Proto`.
     pub forwarded_proto: Option<&'a [u8]>,
 }
 
 /// The bounds of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Bytes of a whole head.
     pub head: usize,
     /// Header fields.
@@ -54,13 +57,18 @@ pub(super) struct Bounds {
 
 /// A head that is refused, after which nothing on the connection can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub struct Fault {
+    /// The answer.
     pub refusal: Refusal,
+    /// What is counted.
     pub limit: Limit,
 }
 
 /// Reads the head that `bytes` begin with; none if it has not wholly arrived.
-pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fault> {
+///
+/// # Errors
+/// If it is malformed or over a bound, as soon as that can be told.
+pub fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fault> {
     let skipped = empty_lines(bytes);
     let rest = &bytes[skipped..];
     let Some(mut head) = request_line(rest)? else {
@@ -96,7 +104,7 @@ pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fa
 
 /// Whether more bytes could complete a head that is not complete yet: a line must have ended among them. Spares parsing
 /// again for a client that sends byte by byte.
-pub(super) fn may_complete(news: &[u8]) -> bool {
+pub fn may_complete(news: &[u8]) -> bool {
     memchr::memchr(b'\n', news).is_some()
 }
 

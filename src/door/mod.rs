@@ -13,12 +13,12 @@
 //! are parsed from the connection's buffer (`head`) and answered straight from there; what is no answer of ours goes to
 //! Pingora's proxy ([`crate::relay`]), within bounds that the `connection` keeps, and the connection comes back.
 
-mod body;
+pub mod body;
 mod clients;
 mod connection;
 mod drain;
 mod handshake;
-mod head;
+pub mod head;
 mod http1;
 mod http2;
 pub mod listen;

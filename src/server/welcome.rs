@@ -28,9 +28,11 @@ pub(super) fn welcome(gateway: &Gateway, sockets: &Sockets, snapshot: &Snapshot,
     if !report.faulty.is_empty() {
         out += &format!("faulty {} of them have errors: run `waypost check`\n", report.faulty.len());
     }
-    let plain = sockets.public.iter().filter(|listener| listener.origin.kind == Kind::Http);
-    let address = plain.filter(|listener| !listener.origin.proxy_protocol).find_map(Listener::inet);
-    let examples = address.map(|address| examples(snapshot, address)).unwrap_or_default();
+    let first = |kind| {
+        let direct = sockets.public.iter().filter(|listener| !listener.origin.proxy_protocol);
+        direct.filter(|listener| listener.origin.kind == kind).find_map(Listener::inet).map(local)
+    };
+    let examples = examples(snapshot, first(Kind::Http), first(Kind::Https));
     if !examples.is_empty() {
         out += "\nTry:\n";
         examples.iter().for_each(|line| out += &format!("  {line}\n"));
@@ -45,15 +47,18 @@ fn url(scheme: &str, listener: &Listener) -> String {
     }
 }
 
-/// Up to three commands that show what the first sites do.
-fn examples(snapshot: &Snapshot, address: SocketAddr) -> Vec<String> {
-    // What is bound to every address is tried at the one that is always there.
+/// What is bound to every address is tried at the one that is always there.
+fn local(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let base = SocketAddr::new(ip, address.port());
+    SocketAddr::new(ip, address.port())
+}
+
+/// A few commands that show what the first sites do.
+fn examples(snapshot: &Snapshot, http: Option<SocketAddr>, https: Option<SocketAddr>) -> Vec<String> {
     let sites = snapshot.sites().iter().filter_map(|site| {
         let host = site.main_host()?;
         let charset = site.canonicalizer.settings().charset;
@@ -63,9 +68,15 @@ fn examples(snapshot: &Snapshot, address: SocketAddr) -> Vec<String> {
     // Sites with mappings show more than a front page.
     let mut sites: Vec<_> = sites.take(100).collect();
     sites.sort_by_key(|(_, mapped)| mapped.is_none());
-    let line = |(host, mapped): (&str, Option<String>)| {
+    let mut lines = Vec::new();
+    for (number, (host, mapped)) in sites.into_iter().take(3).enumerate() {
         let path = mapped.filter(|path| !path.contains(['\'', '!'])).unwrap_or_else(|| "/".to_owned());
-        format!("curl -i -H 'Host: {host}' 'http://{base}{path}'")
-    };
-    sites.into_iter().take(3).map(line).collect()
+        lines.extend(http.map(|base| format!("curl -i -H 'Host: {host}' 'http://{base}{path}'")));
+        if let Some((https, port)) = https.map(|base| (base, base.port())).filter(|_| number == 0) {
+            // The host has to be in the handshake too. (-k: the certificate may be one made in memory.)
+            let to = format!("{host}:{port}:{}", https.ip());
+            lines.push(format!("curl -ik --resolve '{to}' 'https://{host}:{port}{path}'"));
+        }
+    }
+    lines
 }
