@@ -2,27 +2,20 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tempfile::TempDir;
 
 use crate::client::Conn;
+use crate::program::{Program, Successor, signal, until, waypost};
 
 const SITE: &str =
     "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\n[[rule]]\nfrom = \"/v\"\ntext = \"1\"\n";
-
-/// Nothing here takes longer, or it hangs.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A folder with gateway.toml and routes.
 fn folder(listen: &str, process: &str) -> TempDir {
@@ -34,131 +27,6 @@ fn folder(listen: &str, process: &str) -> TempDir {
     );
     fs::write(folder.path().join("gateway.toml"), text).unwrap();
     folder
-}
-
-fn waypost(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
-    command.args(args).current_dir(folder).stdin(Stdio::null());
-    command
-}
-
-/// The program, and whatever took over from it: they share the pipes that they print to.
-struct Program {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    http: Vec<SocketAddr>,
-    admin: SocketAddr,
-}
-
-impl Program {
-    fn start(folder: &Path) -> Self {
-        Self::start_by(waypost(folder, &["serve"]))
-    }
-
-    fn start_by(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = mpsc::channel();
-        for pipe in
-            [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())]
-        {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        drop(sender);
-        let mut program = Program { child, lines, http: Vec::new(), admin: ([127, 0, 0, 1], 0).into() };
-        program.read_welcome();
-        program
-    }
-
-    /// Reads to the end of what is printed at start, and keeps the addresses.
-    fn read_welcome(&mut self) {
-        self.http.clear();
-        loop {
-            let line = self.line();
-            match line.split_once(' ').map(|(word, rest)| (word, rest.trim())) {
-                Some(("http", url)) => {
-                    if let Some(address) = url.strip_prefix("http://") {
-                        self.http.push(address.parse().unwrap());
-                    }
-                }
-                Some(("admin", url)) => {
-                    let address = url.strip_prefix("http://").and_then(|url| url.split('/').next());
-                    self.admin = address.unwrap().parse().unwrap();
-                }
-                Some(("routes", _)) => return,
-                _ => {}
-            }
-        }
-    }
-
-    fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line")
-    }
-
-    /// Waits for a line with these words.
-    fn wait_for(&self, words: &str) -> String {
-        let mut seen = Vec::new();
-        loop {
-            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no {words:?} in {seen:#?}") };
-            if line.contains(words) {
-                return line;
-            }
-            seen.push(line);
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
-    }
-
-    /// Waits for its end.
-    fn end(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that took over, which is nobody's child.
-struct Successor(u32);
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        // It has ended by itself, if all went well, and its number may be another's.
-        let program = fs::read_link(format!("/proc/{}/exe", self.0));
-        if program.is_ok_and(|program| program == Path::new(env!("CARGO_BIN_EXE_waypost"))) {
-            signal(self.0, "KILL");
-        }
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    // It may have ended.
-    let _ = Command::new("kill").args(["-s", name, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
-}
-
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not happen");
-        std::thread::yield_now();
-    }
 }
 
 fn text(address: SocketAddr) -> String {
