@@ -41,8 +41,11 @@ pub(super) struct Connection {
     pub client: Option<SocketAddr>,
     /// Whether the peer is a proxy whose word about the client's requests counts.
     pub trusted: bool,
+    /// Whether its end waits until the client has heard of it. Not needed where the client knows that it sends no more.
+    pub lingers: bool,
     tls: Option<Box<Tls>>,
     exchange: Option<Box<Exchange>>,
+    lingering: Option<Box<Lingering>>,
 }
 
 enum Transport {
@@ -68,7 +71,7 @@ struct Exchange {
 
 impl Connection {
     pub fn plain(socket: Socket, client: Option<SocketAddr>, trusted: bool) -> Self {
-        Connection { transport: Transport::Plain(socket), client, trusted, tls: None, exchange: None }
+        Connection::new(Transport::Plain(socket), client, trusted, None)
     }
 
     /// The connection after its handshake.
@@ -81,13 +84,11 @@ impl Connection {
             sni: session.server_name().map(Into::into),
             http2: session.alpn_protocol() == Some(b"h2"),
         };
-        Connection {
-            transport: Transport::Tls(Box::new(stream)),
-            client,
-            trusted,
-            tls: Some(Box::new(tls)),
-            exchange: None,
-        }
+        Connection::new(Transport::Tls(Box::new(stream)), client, trusted, Some(Box::new(tls)))
+    }
+
+    fn new(transport: Transport, client: Option<SocketAddr>, trusted: bool, tls: Option<Box<Tls>>) -> Self {
+        Connection { transport, client, trusted, lingers: true, tls, exchange: None, lingering: None }
     }
 
     /// Whether the connection itself is encrypted.
@@ -169,6 +170,40 @@ fn malformed(error: super::body::BadChunk) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+/// The end of a connection: the client is told, and what it is still sending is read away. A socket that is closed over
+/// unread bytes is reset, and answers on their way are lost (RFC 9112, 9.6).
+struct Lingering {
+    is_told: bool,
+    /// Bytes that may still come.
+    left: usize,
+    time: Pin<Box<Sleep>>,
+}
+
+impl Lingering {
+    fn new(lingers: bool) -> Self {
+        Lingering { is_told: false, left: if lingers { MAX_LINGER } else { 0 }, time: Box::pin(sleep(LINGER_TIME)) }
+    }
+
+    fn poll(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.time.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.is_told {
+            ready!(Pin::new(&mut *transport).poll_shutdown(cx))?;
+            self.is_told = true;
+        }
+        let mut space = [0; 4096];
+        while self.left > 0 {
+            let mut buf = ReadBuf::new(&mut space);
+            // An error means that the client is gone.
+            let is_open = ready!(Pin::new(&mut *transport).poll_read(cx, &mut buf)).is_ok();
+            self.left =
+                if is_open && !buf.filled().is_empty() { self.left.saturating_sub(buf.filled().len()) } else { 0 };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Sees to it that bytes which have to come do so at a certain rate.
 pub(super) struct Pace {
     rate: u32,
@@ -231,8 +266,11 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.get_mut().transport).poll_flush(cx)
     }
 
+    /// Takes no longer than a client may need to hear of it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+        let this = self.get_mut();
+        let lingering = this.lingering.get_or_insert_with(|| Box::new(Lingering::new(this.lingers)));
+        lingering.poll(&mut this.transport, cx)
     }
 
     fn poll_write_vectored(
@@ -350,3 +388,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Bytes of pipelined requests that are taken in while Pingora has the connection; the rest waits in the socket.
 const MAX_AHEAD: usize = 64 * 1024;
+
+/// Bytes that are read away at the end of a connection, and how long that may take.
+const MAX_LINGER: usize = 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -26,8 +26,8 @@ pub enum State {
     /// Connections are accepted and kept alive.
     Serving,
     /// No connection is accepted any more. Requests that have begun are answered, then their connection is closed
-    /// (`Connection: close`, GOAWAY); idle connections are closed at once. One that was accepted but has not sent its
-    /// first request yet is not idle: its client was never told to go elsewhere.
+    /// (`Connection: close`, GOAWAY); idle connections are closed a second later, as a request may be on its way. One that
+    /// was accepted but has not sent its first request yet is not idle: its client was never told to go elsewhere.
     Draining,
     /// What is still open is cut off.
     Over,

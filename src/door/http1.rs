@@ -18,7 +18,7 @@ use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::{Instant, Sleep, sleep, timeout},
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn turn_away(door: &Arc<Door>, socket: Socket) {
     http.refuse(refusal, &mut answer);
     http.unsent = answer;
     // Whatever it says, the connection ends.
-    let _ = timeout(SHUTDOWN_TIME, poll_fn(|cx| http.poll_send(cx))).await;
+    let _ = timeout(TURN_AWAY_TIME, poll_fn(|cx| http.poll_send(cx))).await;
     http.end(End::Linger).await;
 }
 
@@ -135,10 +135,9 @@ struct Large {
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// In good order.
+    /// In good order. The client sends no more, as far as it knows.
     Close,
-    /// In good order, and what the client is still sending is read away: a socket closed over unread bytes is reset,
-    /// and the answer is lost (RFC 9112, 9.6).
+    /// In good order, when the client has heard of it: it may be sending still.
     Linger,
     /// The client is gone.
     Gone,
@@ -234,10 +233,14 @@ impl<'d> Http1<'d> {
     /// Reads once, answers what has wholly arrived, and sends the answers. What comes of it is in `next`.
     fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<()> {
         let Buffers { input, output } = buffers;
-        let kept = self.unread.len();
-        input[..kept].copy_from_slice(&self.unread);
-        let mut filled = kept;
-        if !std::mem::take(&mut self.is_news) {
+        let whole;
+        let arrived = if std::mem::take(&mut self.is_news) {
+            // It may be more than the buffer holds: what came while Pingora had the connection.
+            whole = std::mem::take(&mut self.unread);
+            &whole[..]
+        } else {
+            let kept = self.unread.len();
+            input[..kept].copy_from_slice(&self.unread);
             let mut buf = ReadBuf::new(&mut input[kept..]);
             let read = ready!(Pin::new(&mut self.connection).poll_read(cx, &mut buf));
             let count = buf.filled().len();
@@ -245,17 +248,18 @@ impl<'d> Http1<'d> {
                 self.next = Some(Event::End(End::Gone));
                 return Poll::Ready(());
             }
-            filled += count;
+            let filled = kept + count;
             if kept > 0 && self.body.is_none() && filled < PATIENCE && !head::may_complete(&input[kept..filled]) {
                 self.unread.extend_from_slice(&input[kept..filled]);
                 return Poll::Ready(());
             }
-        }
+            &input[..filled]
+        };
         let start = Instant::now();
         let before = self.requests;
         output.clear();
-        let used = self.take_in(&input[..filled], output);
-        self.unread = input[used..filled].to_vec();
+        let used = self.take_in(arrived, output);
+        self.unread = arrived[used..].to_vec();
         self.write(cx, output);
         if output.capacity() > MOST_OUTPUT {
             *output = Vec::with_capacity(INPUT);
@@ -334,11 +338,12 @@ impl<'d> Http1<'d> {
             self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
             return;
         }
+        let end = if head.keep_alive { End::Linger } else { End::Close };
         // A body that nobody wants passes first, if it is short: then the connection can be used again. One that may be
         // long, or that the client has not begun to send, is not waited for.
         let (waits, then) = match head.framing {
-            Framing::Length(0) => (false, is_last.then_some(End::Close)),
-            Framing::Length(length) if length <= MAX_PASSING && !head.expects => (true, is_last.then_some(End::Close)),
+            Framing::Length(0) => (false, is_last.then_some(end)),
+            Framing::Length(length) if length <= MAX_PASSING && !head.expects => (true, is_last.then_some(end)),
             Framing::Chunked if !head.expects => (true, Some(End::Linger)),
             _ => (false, Some(End::Linger)),
         };
@@ -462,7 +467,6 @@ impl<'d> Http1<'d> {
                 };
                 self.body = None;
                 self.fault(Fault { refusal: Refusal { status: 408, reason }, limit }, &mut output);
-                self.next = Some(Event::End(End::Close));
             }
         }
         self.unread = Vec::new();
@@ -520,6 +524,7 @@ impl<'d> Http1<'d> {
             facts: request.facts,
             lane: Lane::Session,
             client: connection.client.map(|client| client.ip()),
+            trusted: connection.trusted,
             is_last: request.is_last,
         };
         connection.begin_exchange(request.body, unread, door.limits.min_rate);
@@ -535,7 +540,7 @@ impl<'d> Http1<'d> {
         http.unread = unread;
         http.idle_since = door.responder.clock().now();
         if request.is_last {
-            http.next = Some(Event::End(End::Close));
+            http.next = Some(Event::End(End::Linger));
         }
         Some(http)
     }
@@ -565,21 +570,9 @@ impl<'d> Http1<'d> {
         if end == End::Gone {
             return;
         }
-        // Errors mean that the client is gone, which ends the connection as well.
-        let _ = timeout(SHUTDOWN_TIME, self.connection.shutdown()).await;
-        if end == End::Linger {
-            let _ = timeout(LINGER_TIME, async {
-                let mut space = vec![0; 4096];
-                let mut read = 0;
-                while let Ok(count) = self.connection.read(&mut space).await {
-                    read += count;
-                    if count == 0 || read > MAX_LINGER {
-                        break;
-                    }
-                }
-            })
-            .await;
-        }
+        self.connection.lingers = end == End::Linger;
+        // An error means that the client is gone, which ends the connection as well.
+        let _ = self.connection.shutdown().await;
     }
 }
 
@@ -641,12 +634,8 @@ const MAX_PASSING: u64 = 64 * 1024;
 /// Seconds that an idle connection stays when draining begins.
 const PARTING: u32 = 1;
 
-/// How long the end of a connection may take.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
-
-/// Bytes that are read away after the answer, and how long that may take.
-const MAX_LINGER: usize = 1024 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a client may take for the word that it is turned away.
+const TURN_AWAY_TIME: Duration = Duration::from_secs(2);
 
 /// RFC 9113, 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

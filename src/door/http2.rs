@@ -181,7 +181,7 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
     let mut passed = Ok(());
     let ready = match door.responder.decide(&facts) {
         Step::Relay(_) => {
-            let visit = Visit { facts, lane: Lane::Http2, client: peer.client, is_last: false };
+            let visit = Visit { facts, lane: Lane::Http2, client: peer.client, trusted: peer.trusted, is_last: false };
             session.req_header_mut().extensions_mut().insert(visit);
             let shutdown = door.drain.shutdown_watch();
             door.proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;

@@ -100,7 +100,7 @@ impl Door {
             Accepted::Unix(stream) => (Socket::Unix(stream), None),
         };
         // Who may open a Unix socket is for its file's mode to say.
-        let trusted = peer.is_none_or(|peer| self.trusts(peer.ip()));
+        let mut trusted = peer.is_none_or(|peer| self.trusts(peer.ip()));
         let mut client = peer;
         if origin.proxy_protocol {
             if !trusted {
@@ -108,7 +108,11 @@ impl Door {
             }
             let time = Duration::from_secs(self.limits.handshake_time.into());
             match timeout(time, Box::pin(proxy_protocol::read(&mut socket))).await {
-                Ok(Ok(Named::Client(named))) => client = Some(named),
+                Ok(Ok(Named::Client(named))) => {
+                    client = Some(named);
+                    // Such a proxy passes on what its client sends as it is: the headers are that client's word.
+                    trusted = self.trusts(named.ip());
+                }
                 Ok(Ok(Named::Nobody)) => {}
                 Ok(Err(_)) => return self.metrics().refused(Refused::BadProxyHeader),
                 Err(_) => return self.metrics().limit(Limit::HandshakeTime),

@@ -43,6 +43,8 @@ pub struct Visit {
     pub lane: Lane,
     /// Who the client is.
     pub client: Option<IpAddr>,
+    /// Whether it is a proxy whose word about its own clients counts.
+    pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
     pub is_last: bool,
 }
@@ -226,15 +228,18 @@ impl ProxyHttp for Relay {
             (None, Some(host)) => request.insert_header(header::HOST, host.clone())?,
             (None, None) => {}
         }
-        // What a client says about itself is only passed on from proxies that are believed; the door has read the rest.
+        if !visit.trusted {
+            FORWARDED.iter().for_each(|name| drop(request.remove_header(*name)));
+        }
         if let Some(client) = visit.client {
-            request.insert_header("x-forwarded-for", client.to_canonical().to_string())?;
+            // A proxy says who came before it.
+            request.append_header("x-forwarded-for", client.to_canonical().to_string())?;
         }
         request.insert_header("x-forwarded-proto", if visit.facts.secure { "https" } else { "http" })?;
         if let Some(host) = host {
             request.insert_header("x-forwarded-host", host)?;
         }
-        request.insert_header("via", format!("{} waypost", version(asked.version)))?;
+        request.append_header("via", format!("{} waypost", version(asked.version)))?;
         Ok(())
     }
 
@@ -317,6 +322,10 @@ impl Ready {
         if is_empty { Ok(()) } else { session.write_response_body(Some(self.body), true).await }
     }
 }
+
+/// What a client says about whom it speaks for.
+const FORWARDED: &[&str] =
+    &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
 /// How long one read from a client, or one write to it, may take.
 const CLIENT_TIME: Duration = Duration::from_secs(10);
