@@ -49,6 +49,9 @@ impl Refusal {
     pub const MISDIRECTED: Refusal =
         Refusal { status: 421, reason: "this connection was opened for another host: open one for this host" };
 
+    /// Too many large answers are being sent.
+    pub const BUSY: Refusal = Refusal { status: 503, reason: "too many large files are being sent: try again later" };
+
     /// 400.
     pub const fn bad(reason: &'static str) -> Self {
         Refusal { status: 400, reason }

@@ -1,6 +1,11 @@
 //! From a request to its answer: the one way that every lane takes.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{Answer, Clock, Facts, Live, LiveCell, answer, refusal, sitemap};
 use crate::config::Gateway;
@@ -17,8 +22,9 @@ pub struct Responder {
     cache_control: String,
     /// Platforms that have origins: what they serve is no answer of ours.
     served: BTreeSet<String>,
-    /// Large sitemaps that are made at the same time; others wait.
-    turns: tokio::sync::Semaphore,
+    /// Large answers that may be made at the same time, and that may be in memory.
+    making: Arc<Semaphore>,
+    held: Arc<Semaphore>,
 }
 
 /// What came of a request.
@@ -56,7 +62,8 @@ impl Responder {
             clock,
             cache_control: gateway.cache_control.clone(),
             served: served.map(|(name, _)| name.clone()).collect(),
-            turns: tokio::sync::Semaphore::new(SITEMAPS_AT_ONCE),
+            making: Arc::new(Semaphore::new(MADE_AT_ONCE)),
+            held: Arc::new(Semaphore::new(HELD_AT_ONCE)),
         }
     }
 
@@ -87,18 +94,23 @@ impl Responder {
         })
     }
 
-    /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time.
-    /// None if the program is ending.
+    /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time. The
+    /// answer counts as held until its permit is dropped, which is to be when it is sent. None if too many are for too
+    /// long.
     pub async fn respond_at_length<R: Send + 'static>(
         self: &Arc<Self>,
         facts: Facts<'static>,
         lane: Lane,
         write: impl FnOnce(&Answer<'_>) -> R + Send + 'static,
-    ) -> Option<R> {
-        let _turn = self.turns.acquire().await;
+    ) -> Option<(R, OwnedSemaphorePermit)> {
+        let permits = async {
+            let held = self.held.clone().acquire_owned().await.ok()?;
+            Some((held, self.making.clone().acquire_owned().await.ok()?))
+        };
+        let (held, _making) = timeout(PATIENCE, permits).await.ok()??;
         let responder = self.clone();
         match tokio::task::spawn_blocking(move || responder.step(&facts, lane, true, write)).await {
-            Ok(Step::Answered(made)) => Some(made),
+            Ok(Step::Answered(made)) => Some((made, held)),
             _ => None,
         }
     }
@@ -169,5 +181,11 @@ impl Responder {
     }
 }
 
-/// Each takes a core for milliseconds.
-const SITEMAPS_AT_ONCE: usize = 2;
+/// Large answers that are made at the same time. Each takes a core for milliseconds.
+const MADE_AT_ONCE: usize = 2;
+
+/// Large answers in memory. A sitemap has up to 10 MB, and a client may take its time.
+const HELD_AT_ONCE: usize = 32;
+
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);

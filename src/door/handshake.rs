@@ -1,18 +1,13 @@
 //! TLS handshakes: within their time, counted by kind, and told in the log without letting clients fill it.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{AlertDescription, HandshakeKind, ServerConfig, server::Acceptor};
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::connection::Socket;
-use crate::telemetry::{Connections, HandshakeFailure, Limit};
+use crate::telemetry::{Connections, HandshakeFailure, Journal, Limit};
 use crate::tls::Tls;
 
 /// Does the handshakes of a gateway.
@@ -59,9 +54,14 @@ impl Handshakes {
         };
         let failure = classify(&error);
         metrics.handshake_failure(failure);
-        self.journal.note(failure, client, || match failure {
-            HandshakeFailure::NoCertificate => self.tls.why_refused(&name),
-            _ => error.to_string(),
+        self.journal.note(|count| {
+            let client = client.map_or_else(|| "a client".to_owned(), |client| client.ip().to_canonical().to_string());
+            let why = match failure {
+                HandshakeFailure::NoCertificate => self.tls.why_refused(&name),
+                _ => error.to_string(),
+            };
+            let kind = failure.name();
+            log::info!("TLS handshakes failed: {count} since the last such line; now {client}: {kind}: {why}");
         });
         None
     }
@@ -90,35 +90,3 @@ fn classify(error: &io::Error) -> HandshakeFailure {
         _ => Other,
     }
 }
-
-/// Failed handshakes in the log: one line for many, since every scanner makes some.
-#[derive(Default)]
-struct Journal(Mutex<Noted>);
-
-#[derive(Default)]
-struct Noted {
-    told: Option<Instant>,
-    since: u32,
-}
-
-impl Journal {
-    fn note(&self, failure: HandshakeFailure, client: Option<SocketAddr>, why: impl FnOnce() -> String) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.since += 1;
-        if noted.told.is_some_and(|told| told.elapsed() < INTERVAL) {
-            return;
-        }
-        let count = std::mem::take(&mut noted.since);
-        noted.told = Some(Instant::now());
-        drop(noted);
-        let client = client.map_or_else(|| "a client".to_owned(), |client| client.ip().to_canonical().to_string());
-        log::info!(
-            "TLS handshakes failed: {count} since the last such line; now {client}: {}: {}",
-            failure.name(),
-            why()
-        );
-    }
-}
-
-/// At most one line in so long.
-const INTERVAL: Duration = Duration::from_secs(10);

@@ -36,7 +36,7 @@ pub struct Head<'a> {
     closes: bool,
     /// Whether the client waits to be told before it sends its body.
     pub expects: bool,
-    /// Whether the client asks for another protocol.
+    /// Whether the client asks for WebSocket.
     pub upgrades: bool,
     /// `Accept-Language`.
     pub accept_language: Option<&'a [u8]>,
@@ -71,10 +71,7 @@ pub struct Fault {
 pub fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fault> {
     let skipped = empty_lines(bytes);
     let rest = &bytes[skipped..];
-    let Some(mut head) = request_line(rest)? else {
-        // A target that is too long is told from a head that is.
-        return Ok(None);
-    };
+    let Some(mut head) = request_line(rest)? else { return Ok(None) };
     let mut few = [EMPTY_HEADER; FEW];
     let parsed = match httparse::parse_headers(&rest[head.line..], &mut few) {
         Err(httparse::Error::TooManyHeaders) if bounds.fields > FEW => {
@@ -104,12 +101,12 @@ pub fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fault> {
 
 /// Whether more bytes could complete a head that is not complete yet: a line must have ended among them. Spares parsing
 /// again for a client that sends byte by byte.
-pub fn may_complete(news: &[u8]) -> bool {
+pub fn has_line_end(news: &[u8]) -> bool {
     memchr::memchr(b'\n', news).is_some()
 }
 
-/// RFC 9112, 2.2: an empty line before a request is ignored; some clients send one after a body.
-fn empty_lines(bytes: &[u8]) -> usize {
+/// Bytes of the empty lines that `bytes` begin with, which are ignored (RFC 9112, 2.2): some clients send one after a body.
+pub fn empty_lines(bytes: &[u8]) -> usize {
     bytes.chunks_exact(2).take(EMPTY_LINES).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
@@ -186,18 +183,20 @@ fn fields<'a>(
                 }
                 head.expects = true;
             }
-            7 if name.eq_ignore_ascii_case("upgrade") => head.upgrades = true,
+            // Nothing else is let through to platforms.
+            7 if name.eq_ignore_ascii_case("upgrade") => head.upgrades |= value.eq_ignore_ascii_case(b"websocket"),
             10 if name.eq_ignore_ascii_case("connection") => connection(value, head),
             14 if name.eq_ignore_ascii_case("content-length") => framing.content_length(value)?,
-            15 if name.eq_ignore_ascii_case("accept-language") => head.accept_language = Some(value),
-            16 if name.eq_ignore_ascii_case("x-forwarded-host") => head.forwarded_host = Some(value),
-            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => head.forwarded_proto = Some(value),
+            15 if name.eq_ignore_ascii_case("accept-language") => _ = head.accept_language.get_or_insert(value),
+            16 if name.eq_ignore_ascii_case("x-forwarded-host") => _ = head.forwarded_host.get_or_insert(value),
+            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => _ = head.forwarded_proto.get_or_insert(value),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => framing.transfer_encoding(value)?,
             _ => {}
         }
     }
     head.keep_alive &= !head.closes;
     head.framing = framing.framing(head.is_1_1)?;
+    head.upgrades &= head.is_1_1 && head.framing == Framing::Length(0);
     Ok(Some((length, fields.len())))
 }
 

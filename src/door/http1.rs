@@ -8,7 +8,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,6 +19,8 @@ use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    task::unconstrained,
     time::{Instant, Sleep, sleep, timeout},
 };
 
@@ -72,6 +74,8 @@ struct Http1<'d> {
     /// What the client has not taken yet.
     unsent: Vec<u8>,
     needs_flush: bool,
+    /// While a large answer is sent.
+    held: Option<OwnedSemaphorePermit>,
     /// A request body that passes before its answer goes out.
     body: Option<Box<Passing>>,
     /// What is to be done when everything is sent.
@@ -87,12 +91,13 @@ struct Http1<'d> {
     is_registered: bool,
 }
 
-/// A request body that nobody wants, and the answer that waits for its end.
+/// A request body that nobody wants, and the request that is answered at its end.
 struct Passing {
     body: Body,
     left: u64,
-    answer: Vec<u8>,
-    then: Option<Event>,
+    facts: Facts<'static>,
+    persistence: Persistence,
+    then: Option<End>,
 }
 
 /// What a connection waits for.
@@ -165,6 +170,7 @@ impl<'d> Http1<'d> {
             is_news: false,
             unsent: Vec::new(),
             needs_flush: false,
+            held: None,
             body: None,
             next: None,
             wait: Wait::First,
@@ -227,6 +233,7 @@ impl<'d> Http1<'d> {
             self.needs_flush = false;
         }
         self.pace = None;
+        self.held = None;
         Poll::Ready(Ok(()))
     }
 
@@ -249,7 +256,7 @@ impl<'d> Http1<'d> {
                 return Poll::Ready(());
             }
             let filled = kept + count;
-            if kept > 0 && self.body.is_none() && filled < PATIENCE && !head::may_complete(&input[kept..filled]) {
+            if kept > 0 && self.body.is_none() && filled < PATIENCE && !head::has_line_end(&input[kept..filled]) {
                 self.unread.extend_from_slice(&input[kept..filled]);
                 return Poll::Ready(());
             }
@@ -289,9 +296,9 @@ impl<'d> Http1<'d> {
                 if !passing.body.is_done() {
                     break;
                 }
-                output.append(&mut passing.answer);
-                self.next = passing.then.take();
-                self.body = None;
+                if let Some(passed) = self.body.take() {
+                    self.passed(*passed, output);
+                }
                 continue;
             }
             if output.len() > INPUT {
@@ -300,6 +307,11 @@ impl<'d> Http1<'d> {
                 break;
             }
             if self.requests == 0 && self.is_preface(rest) {
+                break;
+            }
+            if head::empty_lines(rest) == rest.len() {
+                // After a body, not before a request: nothing to wait for.
+                at = input.len();
                 break;
             }
             match head::parse(rest, self.bounds()) {
@@ -352,34 +364,42 @@ impl<'d> Http1<'d> {
             None if head.is_1_1 => Persistence::Kept,
             None => Persistence::KeptAlive,
         };
-        let head_only = facts.method == Method::Head;
-        let clock = door.responder.clock();
-        let mut held = Vec::new();
-        let out = if waits { &mut held } else { output };
-        let step = door.responder.respond(&facts, Lane::Fast, |answer| {
-            clock.date(|date| wire::write(out, answer, head_only, persistence, date));
-        });
-        match step {
-            Step::Relay(_) => {
-                self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
-                return;
-            }
-            Step::Large => {
-                self.next = Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence })));
-                if then.is_none() && !waits {
-                    return;
-                }
-            }
-            Step::Answered(()) => {}
-        }
-        let then = then.map(Event::End);
         if waits {
-            let then = self.next.take().or(then);
-            let body = Body::new(head.framing);
-            self.body = Some(Box::new(Passing { body, left: MAX_PASSING, answer: held, then }));
-        } else if self.next.is_none() {
-            self.next = then;
+            // It is answered when its body has passed, and counted then; where it goes has to be known before.
+            let (body, facts) = (Body::new(head.framing), facts.into_owned());
+            self.next = match door.responder.decide(&facts) {
+                Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+                _ => {
+                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then }));
+                    None
+                }
+            };
+            return;
         }
+        self.next = match self.respond(&facts, persistence, output) {
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence }))),
+            Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+        };
+    }
+
+    /// Answers a request whose body has passed.
+    fn passed(&mut self, passed: Passing, output: &mut Vec<u8>) {
+        let Passing { facts, persistence, then, .. } = passed;
+        self.next = match self.respond(&facts, persistence, output) {
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence }))),
+            // It was ours when its body came: the routes have changed since.
+            Step::Relay(_) => Some(Event::End(End::Gone)),
+        };
+    }
+
+    fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Vec<u8>) -> Step<()> {
+        let head_only = facts.method == Method::Head;
+        let clock = self.door.responder.clock();
+        self.door.responder.respond(facts, Lane::Fast, |answer| {
+            clock.date(|date| wire::write(output, answer, head_only, persistence, date));
+        })
     }
 
     fn fault(&mut self, fault: Fault, output: &mut Vec<u8>) {
@@ -389,11 +409,7 @@ impl<'d> Http1<'d> {
 
     /// Answers that nothing more is read from this connection, and why.
     fn refuse(&mut self, refusal: Refusal, output: &mut Vec<u8>) {
-        let (facts, lane) = super::refused(refusal);
-        let clock = self.door.responder.clock();
-        let _: Step<()> = self.door.responder.respond(&facts, lane, |answer| {
-            clock.date(|date| wire::write(output, answer, false, Persistence::Closed, date));
-        });
+        let _: Step<()> = self.respond(&Facts::refused(refusal), Persistence::Closed, output);
         self.next = Some(Event::End(End::Linger));
     }
 
@@ -431,9 +447,13 @@ impl<'d> Http1<'d> {
             return Poll::Ready(());
         }
         if wait != self.wait {
+            // The first head has its time from the start of the connection.
+            let goes_on = (self.wait, wait) == (Wait::First, Wait::Head);
             self.wait = wait;
             let limits = &self.door.limits;
-            self.set_alarm(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
+            if !goes_on {
+                self.set_alarm(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
+            }
         }
         if wait == Wait::Idle && !self.is_parting && !self.door.drain.is_serving() {
             // A request may be on its way: closed at once, the connection would be reset under it.
@@ -479,12 +499,13 @@ impl<'d> Http1<'d> {
         if self.is_registered {
             return if self.alarm.is_elapsed() { Poll::Ready(()) } else { Poll::Pending };
         }
-        // A task is always woken by the same waker, so once is enough.
+        // A task is always woken by the same waker, so once is enough. Unconstrained: with its budget spent, tokio would
+        // answer without having taken the waker.
         self.is_registered = true;
-        if self.door.drain.is_serving() {
-            let _ = self.draining.as_mut().poll(cx);
+        if self.door.drain.is_serving() && pin!(unconstrained(self.draining.as_mut())).poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
         }
-        self.alarm.as_mut().poll(cx)
+        pin!(unconstrained(self.alarm.as_mut())).poll(cx)
     }
 
     fn set_alarm(&mut self, after: u32) {
@@ -556,13 +577,18 @@ impl<'d> Http1<'d> {
             out
         });
         match written.await {
-            Some(answer) => {
+            Some((answer, held)) => {
                 self.unsent = answer;
+                self.held = Some(held);
                 self.needs_flush = self.connection.is_secure();
                 self.is_news = !self.unread.is_empty();
                 self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
             }
-            None => self.next = Some(Event::End(End::Gone)),
+            None => {
+                let mut answer = Vec::new();
+                self.refuse(Refusal::BUSY, &mut answer);
+                self.unsent = answer;
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::Reason;
+use h2::{Reason, SendStream};
 use http::header;
 use pingora::apps::HttpServerApp;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -28,7 +28,11 @@ use pingora::protocols::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Door, connection::Connection, drain::State};
+use super::{
+    Door,
+    connection::{Connection, Pace},
+    drain::State,
+};
 use crate::answer::{Answer, Facts, Parts, Refusal, Step, session};
 use crate::config::Limits;
 use crate::model::Method;
@@ -51,13 +55,15 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
     });
     let limits = door.limits;
     let head_time = Duration::from_secs(limits.head_time.into());
-    let Ok(Ok(mut http2)) = timeout(head_time, handshake(Box::new(connection), Some(options(&limits)))).await else {
-        return door.metrics().limit(Limit::HeadTime);
+    let mut http2 = match timeout(head_time, handshake(Box::new(connection), Some(options(&limits)))).await {
+        Ok(Ok(http2)) => http2,
+        Ok(Err(error)) => return note(door, &error),
+        Err(_) => return door.metrics().limit(Limit::HeadTime),
     };
 
     let mut state = door.drain.watch();
     let mut draining = pin!(state.wait_for(|&state| state != State::Serving));
-    let mut is_ending = false;
+    let (mut is_ending, mut is_flood) = (false, false);
     let mut alarm = pin!(sleep(head_time));
     let clock = door.responder.clock();
     let (mut idle_since, mut requests, mut malformed) = (clock.now(), 0, 0);
@@ -68,18 +74,20 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
             _ = &mut draining, if !is_ending => {
                 is_ending = true;
                 http2.graceful_shutdown();
+                alarm.as_mut().reset(Instant::now() + END_TIME);
                 continue;
             }
             () = &mut alarm => {
                 let idle = u32::try_from(clock.now() - idle_since).unwrap_or(0);
-                if peer.active.load(Ordering::Relaxed) > 0 || idle < limits.idle_time {
+                let is_active = peer.active.load(Ordering::Relaxed) > 0;
+                if is_ending && !is_active {
+                    // It was asked to go and does not.
+                    return;
+                }
+                if is_active || idle < limits.idle_time {
                     let rest = limits.idle_time.saturating_sub(idle).max(1);
                     alarm.as_mut().reset(Instant::now() + Duration::from_secs(rest.into()));
                     continue;
-                }
-                if is_ending {
-                    // It was asked to go and does not.
-                    return;
                 }
                 door.metrics().limit(Limit::IdleTime);
                 is_ending = true;
@@ -92,6 +100,7 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
         idle_since = clock.now();
         // Those that came with it are taken in before any is answered.
         let mut batch = Vec::new();
+        let mut is_over = false;
         let mut next = Some(accepted);
         while let Some(accepted) = next.take() {
             match accepted {
@@ -100,10 +109,13 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
                     malformed += 1;
                     door.metrics().limit(Limit::Malformed);
                 }
-                Ok(None) => return,
-                Err(error) => return note(door, &error),
+                Ok(None) => is_over = true,
+                Err(error) => {
+                    note(door, &error);
+                    is_over = true;
+                }
             }
-            if batch.len() < BATCH {
+            if !is_over && batch.len() < BATCH {
                 let mut more = pin!(HttpSession::from_h2_conn(&mut http2, digest.clone()));
                 next = poll_fn(|cx| {
                     Poll::Ready(match more.as_mut().poll(cx) {
@@ -121,13 +133,23 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
         }
         let took = start.elapsed();
         (0..count).for_each(|_| door.responder.metrics().observe(took));
-        if malformed > limits.resets {
+        if is_over {
+            return;
+        }
+        if malformed > limits.resets && !is_flood {
+            is_flood = true;
             door.metrics().limit(Limit::Http2Flood);
             http2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        } else if limits.requests > 0 && requests >= limits.requests && !is_ending {
-            door.metrics().limit(Limit::Requests);
-            is_ending = true;
-            http2.graceful_shutdown();
+        } else if limits.requests > 0 && requests >= limits.requests {
+            if !is_ending {
+                door.metrics().limit(Limit::Requests);
+                is_ending = true;
+                http2.graceful_shutdown();
+                alarm.as_mut().reset(Instant::now() + END_TIME);
+            } else if requests >= limits.requests.saturating_add(limits.streams) {
+                // What was on its way when it was asked to go has come; this is more.
+                http2.abrupt_shutdown(Reason::NO_ERROR);
+            }
         }
     }
 }
@@ -150,13 +172,11 @@ fn stream(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
     let facts = facts(session.req_header(), peer);
     let head_only = facts.method == Method::Head;
     match door.responder.respond(&facts, Lane::Http2, Ready::new) {
-        Step::Answered(Ok(ready)) if ready.body.len() <= AT_ONCE => {
-            // An error means that the client does not want it any more.
-            let _ = ready.queue(&mut session, head_only);
-        }
         Step::Answered(Ok(ready)) => {
-            let door = door.clone();
-            tokio::spawn(active(peer.clone(), async move { ready.write(&door, session, head_only).await }));
+            if let Some(rest) = ready.begin(&mut session, head_only) {
+                let door = door.clone();
+                tokio::spawn(active(peer.clone(), async move { rest.pour(&door).await }));
+            }
         }
         Step::Answered(Err(error)) => log::error!("an answer could not be made: {error}"),
         Step::Relay(_) | Step::Large => spawn(door, peer, session),
@@ -170,15 +190,23 @@ fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, session: HttpSession) {
 }
 
 async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
+    struct Active(Arc<Peer>);
+    impl Drop for Active {
+        fn drop(&mut self) {
+            self.0.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
     peer.active.fetch_add(1, Ordering::Relaxed);
+    let _active = Active(peer);
     task.await;
-    peer.active.fetch_sub(1, Ordering::Relaxed);
 }
 
 async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
     let facts = facts(session.req_header(), peer).into_owned();
     let head_only = facts.method == Method::Head;
     let mut passed = Ok(());
+    // Until the answer is sent.
+    let mut held = None;
     let ready = match door.responder.decide(&facts) {
         Step::Relay(_) => {
             let visit = Visit { facts, lane: Lane::Http2, client: peer.client, trusted: peer.trusted, is_last: false };
@@ -187,22 +215,38 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
             door.proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
             return;
         }
-        Step::Large => door.responder.respond_at_length(facts, Lane::Http2, Ready::new).await,
+        Step::Large => match door.responder.respond_at_length(facts, Lane::Http2, Ready::new).await {
+            Some((ready, permit)) => {
+                held = Some(permit);
+                Some(ready)
+            }
+            None => refuse(door, Refusal::BUSY),
+        },
         Step::Answered(()) => {
             // A body that nobody wants, taken in so that the client can read the answer whatever it waits for.
             passed = pass(&mut session, door.limits.head_time).await;
-            let facts = match passed {
-                Ok(()) => facts,
-                Err(refusal) => Facts::refused(refusal),
-            };
-            match door.responder.respond(&facts, Lane::Http2, Ready::new) {
-                Step::Answered(ready) => Some(ready),
-                _ => None,
+            match passed {
+                Ok(()) => answered(door.responder.respond(&facts, Lane::Http2, Ready::new)),
+                Err(refusal) => refuse(door, refusal),
             }
         }
     };
     let Some(Ok(ready)) = ready else { return };
-    ready.write(door, session, head_only && passed.is_ok()).await;
+    if let Some(rest) = ready.begin(&mut session, head_only && passed.is_ok()) {
+        rest.pour(door).await;
+    }
+    drop(held);
+}
+
+fn refuse(door: &Door, refusal: Refusal) -> Option<pingora::Result<Ready>> {
+    answered(door.responder.respond(&Facts::refused(refusal), Lane::Http2, Ready::new))
+}
+
+fn answered<R>(step: Step<R>) -> Option<R> {
+    match step {
+        Step::Answered(ready) => Some(ready),
+        _ => None,
+    }
 }
 
 /// Takes in a body of moderate length.
@@ -246,31 +290,49 @@ impl Ready {
         Ok(Ready { header: session::header(answer)?, body: answer.body.clone() })
     }
 
-    /// Hands it to the connection, which sends it as the client's window allows. For bodies that may stay in memory so
-    /// long.
-    fn queue(self, session: &mut HttpSession, head_only: bool) -> pingora::Result<()> {
+    /// Sends the head, and the body if the client's window has room for it; what is left to be sent otherwise.
+    fn begin(self, session: &mut HttpSession, head_only: bool) -> Option<Rest> {
         let is_empty = head_only || self.body.is_empty();
-        session.write_response_header(self.header, is_empty)?;
-        if !is_empty && let Some(mut writer) = session.take_response_body_writer() {
-            // As above.
-            let _ = writer.send_data(self.body, true);
+        // Errors mean that the client does not want it any more.
+        session.write_response_header(self.header, is_empty).ok()?;
+        if is_empty {
+            return None;
         }
-        Ok(())
+        let mut writer = session.take_response_body_writer()?;
+        writer.reserve_capacity(self.body.len());
+        if writer.capacity() < self.body.len() {
+            return Some(Rest { writer, body: self.body });
+        }
+        let _ = writer.send_data(self.body, true);
+        None
     }
+}
 
-    /// Sends it as the client takes it, which may not take longer than its length allows.
-    async fn write(self, door: &Door, mut session: HttpSession, head_only: bool) {
-        let is_empty = head_only || self.body.is_empty();
-        let rate = u64::from(door.limits.min_rate);
-        let bound = (rate > 0).then(|| GRACE + Duration::from_secs(self.body.len() as u64 / rate.max(1)));
-        let write = async {
-            session.write_response_header(self.header, is_empty)?;
-            if is_empty { Ok(()) } else { session.write_body(self.body, true).await }
-        };
-        match bound {
-            None => drop(write.await),
-            Some(bound) if timeout(bound, write).await.is_err() => door.metrics().limit(Limit::SendRate),
-            Some(_) => {}
+/// What a client has no room for yet.
+struct Rest {
+    writer: SendStream<Bytes>,
+    body: Bytes,
+}
+
+impl Rest {
+    /// Sends it as the client takes it, which it has to do at a certain rate.
+    async fn pour(mut self, door: &Door) {
+        let mut pace = Pace::new(door.limits.min_rate);
+        while !self.body.is_empty() {
+            self.writer.reserve_capacity(self.body.len().min(PIECE));
+            let room = poll_fn(|cx| match self.writer.poll_capacity(cx) {
+                Poll::Ready(room) => Poll::Ready(room),
+                Poll::Pending => pace.poll_slow(cx).map(|_| {
+                    door.metrics().limit(Limit::SendRate);
+                    None
+                }),
+            });
+            let Some(Ok(room)) = room.await else { return self.writer.send_reset(Reason::CANCEL) };
+            let piece = self.body.split_to(room.min(self.body.len()));
+            pace.passed(piece.len());
+            if self.writer.send_data(piece, self.body.is_empty()).is_err() {
+                return;
+            }
         }
     }
 }
@@ -298,14 +360,11 @@ fn note(door: &Door, error: &pingora::Error) {
 /// Streams that are taken in before any is answered.
 const BATCH: usize = 64;
 
-/// Bytes of a body that the connection may hold until the client takes it.
-const AT_ONCE: usize = 64 * 1024;
+/// Bytes of a body that are handed to the connection at a time.
+const PIECE: usize = 64 * 1024;
 
 /// Bytes of a request body that are let pass.
 const MAX_PASSING: usize = 64 * 1024;
-
-/// How long a client may take for any answer.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a connection may stay that was asked to go.
 const END_TIME: Duration = Duration::from_secs(2);

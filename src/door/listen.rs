@@ -234,6 +234,10 @@ fn bind_inet(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // Or a restart would have to wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Connections have it from here. Without it a slow client's answer vanishes into megabytes of the system's buffer, and
+    // nobody can see at which rate it is taken.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
     socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
         // Whatever net.ipv6.bindv6only says.
@@ -317,6 +321,10 @@ const UNIX_MODE: u32 = 0o660;
 
 /// The system caps it at net.core.somaxconn.
 const MIN_BACKLOG: i32 = 1024;
+
+/// Bytes of an answer that the system takes before they can be sent.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -29,12 +29,13 @@ mod workers;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
+use prometheus::IntGauge;
 use tokio::time::timeout;
 
-use crate::answer::{Facts, Refusal, Responder};
+use crate::answer::Responder;
 use crate::config::{Gateway, Limits};
 use crate::relay::Proxy;
-use crate::telemetry::{Connections, Lane, Limit, Refused};
+use crate::telemetry::{Connections, Limit, Refused};
 use crate::tls::Tls;
 use clients::{Admitted, Clients};
 use connection::{Connection, Socket};
@@ -156,11 +157,11 @@ impl Serve for Door {
         };
         let guard = self.drain.guard();
         let way = self.clone().welcome(stream, origin.clone(), admitted);
+        let open = Open(gauge);
+        open.0.inc();
         tokio::spawn(async move {
-            gauge.inc();
             way.await;
-            gauge.dec();
-            drop(guard);
+            drop((open, guard));
         });
     }
 
@@ -169,14 +170,18 @@ impl Serve for Door {
     }
 }
 
+/// A connection in the gauge of those that are open.
+struct Open(IntGauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// How many connections may be open: as many as asked for, but never so many that no file could be opened any more.
 fn room(asked: u32) -> u32 {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let room = u32::try_from(files - files / 10).unwrap_or(u32::MAX).max(1);
     if asked == 0 { room } else { asked.min(room) }
-}
-
-/// A refusal that no connection survives.
-fn refused(refusal: Refusal) -> (Facts<'static>, Lane) {
-    (Facts::refused(refusal), Lane::Fast)
 }

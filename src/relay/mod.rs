@@ -31,7 +31,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::answer::{Answer, Facts, Relayed, Responder, Step, session};
 use crate::config::{Gateway, Platform};
-use crate::telemetry::{Lane, Limit};
+use crate::telemetry::{Journal, Lane, Limit};
 use crate::url::split_absolute;
 
 /// A request as the door hands it over.
@@ -57,6 +57,7 @@ pub struct Relay {
     responder: Arc<Responder>,
     platforms: HashMap<String, Upstream>,
     min_rate: u32,
+    journal: Journal,
 }
 
 /// A platform, as a client of it sees it.
@@ -78,7 +79,12 @@ struct Origin {
 /// The proxy of a gateway.
 pub fn proxy(gateway: &Gateway, conf: &Arc<ServerConf>, responder: Arc<Responder>) -> Arc<Proxy> {
     let platforms = gateway.platforms.iter().map(|(name, platform)| (name.clone(), Upstream::new(platform)));
-    let relay = Relay { responder, platforms: platforms.collect(), min_rate: gateway.limits.min_rate };
+    let relay = Relay {
+        responder,
+        platforms: platforms.collect(),
+        min_rate: gateway.limits.min_rate,
+        journal: Journal::default(),
+    };
     Arc::new(http_proxy(conf, relay))
 }
 
@@ -140,7 +146,9 @@ impl ProxyHttp for Relay {
         if let Some(visit) = session.req_header().extensions.get::<Visit>() {
             ctx.visit = Some(visit.clone());
         }
-        session.set_read_timeout(Some(CLIENT_TIME));
+        // Another protocol has its own idea of how long to be silent.
+        let silence = if session.is_upgrade_req() { PLATFORM_TIME } else { CLIENT_TIME };
+        session.set_read_timeout(Some(silence));
         session.set_write_timeout(Some(CLIENT_TIME));
         session.set_min_send_rate((self.min_rate > 0).then_some(self.min_rate as usize));
         // The door counts idle time itself; here it matters only whether the connection stays at all.
@@ -153,9 +161,16 @@ impl ProxyHttp for Relay {
         let Some(visit) = &ctx.visit else {
             return Error::e_explain(ErrorType::InternalError, "a request came past the door");
         };
+        // Until the answer is sent.
+        let mut held = None;
         let ready = match self.responder.respond(&visit.facts, visit.lane, Ready::new) {
             Step::Answered(ready) => Some(ready),
-            Step::Large => self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await,
+            Step::Large => self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await.map(
+                |(ready, permit)| {
+                    held = Some(permit);
+                    ready
+                },
+            ),
             Step::Relay(relayed) => {
                 ctx.relayed = Some(relayed);
                 return Ok(false);
@@ -163,18 +178,22 @@ impl ProxyHttp for Relay {
         };
         match ready {
             Some(ready) => ready?.write(session, visit).await?,
-            None => return Error::e_explain(ErrorType::InternalError, "an answer could not be made"),
+            None => return Error::e_explain(ErrorType::HTTPStatus(503), "too many large answers are being sent"),
         }
+        drop(held);
         Ok(true)
     }
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        if session.is_upgrade_req() {
+            return Ok(());
+        }
         let progress = ctx.body.get_or_insert_with(|| Progress { since: Instant::now(), bytes: 0 });
         progress.bytes += body.as_ref().map_or(0, Bytes::len);
         let took = progress.since.elapsed();
@@ -253,9 +272,15 @@ impl ProxyHttp for Relay {
         Ok(())
     }
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, error: &Error) -> bool {
-        // No client may fill the log.
-        *error.esource() == ErrorSource::Downstream
+    /// No client may fill the log: what concerns platforms is told here, once in a while.
+    fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &Error) -> bool {
+        if *error.esource() != ErrorSource::Downstream {
+            let platform = ctx.relayed.as_ref().map_or("", |relayed| relayed.platform.as_str());
+            self.journal.note(|count| {
+                log::warn!("platform `{platform}` can't be asked: {error} ({count} such faults since the last line)");
+            });
+        }
+        true
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {

@@ -11,9 +11,11 @@
 
 mod certificates;
 mod connections;
+mod journal;
 mod metrics;
 pub mod names;
 
 pub use certificates::CertificateGauges;
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
+pub use journal::Journal;
 pub use metrics::{Metrics, ReloadResult, SiteCounters};

@@ -269,7 +269,7 @@ fn shown(address: SocketAddr) -> Vec<u8> {
 fn reload(node: &Path, load: &Load, address: SocketAddr) {
     let version = load.written.fetch_add(1, SeqCst) + 1;
     let (file, text) = (node.join("routes/a.csv"), table(version));
-    if version % 2 == 0 {
+    if version.is_multiple_of(2) {
         fs::write(node.join("routes/a.new"), text).unwrap();
         fs::rename(node.join("routes/a.new"), file).unwrap();
     } else {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use waypost::{
-    config::Gateway,
+    config::{Gateway, Limits},
     server::{self, Running},
 };
 
@@ -55,6 +55,8 @@ pub fn gateway(routes: &Path) -> Gateway {
         admin: "127.0.0.1:0".parse().unwrap(),
         watch: false,
         debounce: 20,
+        // Connections are counted, so none may end because it was used much.
+        limits: Limits { requests: 0, ..gateway.limits },
         ..gateway
     }
 }
