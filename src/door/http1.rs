@@ -32,6 +32,7 @@ use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
 use crate::model::Method;
 use crate::relay::Visit;
 use crate::telemetry::{Lane, Limit};
+use crate::url::is_uri_byte;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
@@ -622,7 +623,7 @@ impl Handover {
         bytes.extend_from_slice(head.method.as_bytes());
         bytes.extend_from_slice(b" ");
         for &byte in &*facts.target {
-            if may_stand(byte) {
+            if is_uri_byte(byte) {
                 bytes.extend_from_slice(&[byte]);
             } else {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -634,11 +635,6 @@ impl Handover {
         let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
         Handover { head: bytes, body, facts: facts.into_owned(), is_last }
     }
-}
-
-/// What a URI is made of (RFC 3986, 2).
-fn may_stand(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 fn seconds(count: u32) -> Duration {

@@ -6,7 +6,7 @@ use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Source, 
 use crate::url::{Canonical, Form, TargetError};
 
 use super::mappings::{Hit, HitAction};
-use super::render::{Values, https_url, render};
+use super::render::{Values, https_url, own_path, render};
 use super::rules::{RuleScratch, RuleSet};
 use super::site::{Action, FallbackAction, LinkTemplates, Redirect, SiteTable};
 use super::snapshot::{Found, Snapshot};
@@ -145,7 +145,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         match phase {
             Phase::Proxy => {
                 self.trace.step("phase", None, || "the old origin answers".to_owned());
-                (self.serve("", None), site.source(site.lifecycle_line))
+                (self.serve(""), site.source(site.lifecycle_line))
             }
             Phase::Archive | Phase::Retired => {
                 if let Some(built_in) = self.built_in() {
@@ -291,7 +291,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             Action::Missing(links) => Verdict::NotFound(self.links(links)),
             Action::Text { body, content_type } => Verdict::Text { body, content_type },
             Action::Serve { platform, path: Some(_), .. } => Verdict::Serve { platform, path: self.location },
-            Action::Serve { platform, path: None, .. } => self.serve(platform, None),
+            Action::Serve { platform, path: None, .. } => self.serve(platform),
         };
         (notice(verdict, phase), source)
     }
@@ -342,9 +342,10 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         Verdict::Gone(self.gone_links(suggest, archive))
     }
 
-    fn serve(self, platform: &'a str, path: Option<&'a str>) -> Verdict<'a> {
-        let path = path.unwrap_or_else(|| std::str::from_utf8(self.request.target).unwrap_or("/"));
-        Verdict::Serve { platform, path }
+    /// A platform has the answer, under the URL's own path.
+    fn serve(self, platform: &'a str) -> Verdict<'a> {
+        own_path(self.request.target, self.location);
+        Verdict::Serve { platform, path: self.location }
     }
 
     fn built_in(&mut self) -> Option<Verdict<'a>> {
@@ -395,7 +396,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             FallbackAction::Serve { platform, path: Some(path) } if render(path, &values, false, self.location) => {
                 Verdict::Serve { platform, path: self.location }
             }
-            FallbackAction::Serve { platform, .. } => self.serve(platform, None),
+            FallbackAction::Serve { platform, .. } => self.serve(platform),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::template::{Filter, Piece, Template, Value};
-use crate::url::{Component, MAX_TARGET, encode_component};
+use crate::url::{Component, MAX_TARGET, encode_component, is_uri_byte};
 
 /// What the values of a template are taken from.
 #[derive(Clone, Copy)]
@@ -56,6 +56,23 @@ pub(super) fn https_url(host: &str, port: &str, target: &[u8], out: &mut String)
     out.len() <= MAX_LOCATION
 }
 
+/// Writes path and query of a target as a URI: platforms are less patient than citizens' browsers.
+pub(super) fn own_path(target: &[u8], out: &mut String) {
+    out.clear();
+    push_target(target, out);
+    if out.bytes().all(is_uri_byte) {
+        return;
+    }
+    for byte in std::mem::take(out).bytes() {
+        if is_uri_byte(byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String can't fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
 fn push_value(value: Value, filters: &[Filter], in_query: bool, values: &Values<'_>, out: &mut String) -> bool {
     match value {
         Value::Capture(number) => {
@@ -90,6 +107,10 @@ fn push_url(scheme: &str, host: &str, port: &str, target: &[u8], out: &mut Strin
     out.push_str(scheme);
     out.push_str(host);
     out.push_str(port);
+    push_target(target, out);
+}
+
+fn push_target(target: &[u8], out: &mut String) {
     push_path(target, out);
     if let Some(query) = path_and_query(target).1 {
         out.push('?');

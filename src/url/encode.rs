@@ -61,6 +61,11 @@ pub fn to_wire(key: &str, charset: Charset) -> String {
     out
 }
 
+/// Whether a URI may have this byte anywhere (RFC 3986, 2).
+pub(crate) fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
 fn push_escape(byte: u8, out: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.push('%');

@@ -23,6 +23,7 @@ mod settings;
 
 pub use canonical::{Canonical, Canonicalizer, Form, MAX_TARGET, TargetError};
 pub use charset::Charset;
+pub(crate) use encode::is_uri_byte;
 pub use encode::{Component, encode_component, to_wire};
 pub use query::Params;
 pub(crate) use raw::split_target;
