@@ -12,6 +12,7 @@
 use std::{
     any::Any,
     collections::HashMap,
+    io::ErrorKind,
     net::IpAddr,
     sync::{
         Arc,
@@ -198,7 +199,6 @@ impl ProxyHttp for Relay {
         progress.bytes += body.as_ref().map_or(0, Bytes::len);
         let took = progress.since.elapsed();
         if took > CLIENT_TIME && !end_of_stream && (progress.bytes as u64) < u64::from(self.min_rate) * took.as_secs() {
-            self.responder.metrics().connections().limit(Limit::BodyRate);
             return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly");
         }
         Ok(())
@@ -259,6 +259,14 @@ impl ProxyHttp for Relay {
             request.insert_header("x-forwarded-host", host)?;
         }
         request.append_header("via", format!("{} waypost", version(asked.version)))?;
+        // The client is told to send its body now that there is somebody to take it, whatever the platform thinks of such
+        // expectations (RFC 9110, 10.1.1). An HTTP/1.0 client has none.
+        if request.remove_header(&header::EXPECT).is_some() && session.req_header().version == http::Version::HTTP_11 {
+            // Pingora thinks that an interim answer before the end of the body ends the connection.
+            let stays = session.get_keepalive();
+            session.write_continue_response().await?;
+            session.set_keepalive(stays);
+        }
         Ok(())
     }
 
@@ -288,20 +296,29 @@ impl ProxyHttp for Relay {
             (ErrorType::HTTPStatus(status), _) => *status,
             (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => 400,
             (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
-            (ErrorType::ReadError, ErrorSource::Downstream) if is_malformed(error) => 400,
+            // What the door says of the body.
+            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::InvalidData) => 400,
+            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::TimedOut) => 408,
             // The client is gone.
             (_, ErrorSource::Downstream) => 0,
             (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
             (_, ErrorSource::Upstream) => 502,
             _ => 500,
         };
-        if status > 0 && session.response_written().is_none() {
+        if status == 408 {
+            self.responder.metrics().connections().limit(Limit::BodyRate);
+        }
+        if status > 0 && session.response_written().is_none_or(|written| written.status.is_informational()) {
             session.set_keepalive(None);
             if let Some(visit) = &ctx.visit
                 && let Ok(ready) = self.responder.fail(&visit.facts, status, Ready::new)
             {
                 // An error means that the client is gone.
                 let _ = ready.write(session, visit).await;
+            }
+            if !session.is_http2() {
+                // Pingora would drop the connection, and the answer with it if the client is still sending.
+                session.downstream_session.shutdown().await;
             }
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
@@ -314,12 +331,9 @@ impl ProxyHttp for Relay {
     }
 }
 
-/// Whether an error of the connection is the door's word that the body is malformed.
-fn is_malformed(error: &Error) -> bool {
-    error
-        .root_cause()
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+/// Whether an error comes from one of the connection, of this kind.
+fn has_kind(error: &Error, kind: ErrorKind) -> bool {
+    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind)
 }
 
 fn version(version: http::Version) -> &'static str {
