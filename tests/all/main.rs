@@ -15,6 +15,7 @@ mod load;
 mod oracle;
 mod pages;
 mod payloads;
+mod platform;
 mod process;
 mod program;
 mod relay;

@@ -2,9 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -15,6 +14,7 @@ use waypost::{
 
 use crate::client::{Conn, Heard, PATIENCE, Response, Wire, head};
 use crate::lanes::{Lane, Request};
+use crate::platform::Origin;
 use crate::serve;
 
 const HOST: &str = "old.example";
@@ -25,101 +25,6 @@ const SITE: &str = "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://ne
 
 /// The lanes that relay differently.
 const LANES: &[Lane] = &[Lane::Fast, Lane::Session, Lane::Tls13, Lane::H2, Lane::H2c];
-
-/// A request as the platform saw it.
-#[derive(Debug)]
-struct Seen {
-    head: String,
-    body: Vec<u8>,
-    /// Which connection it came over.
-    connection: usize,
-}
-
-impl Seen {
-    /// The values of a header.
-    fn values(&self, name: &str) -> Vec<&str> {
-        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
-    }
-}
-
-/// A platform that answers each request with its body, or as the path says.
-struct Origin {
-    address: SocketAddr,
-    seen: mpsc::Receiver<Seen>,
-}
-
-impl Origin {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, seen) = mpsc::channel();
-        std::thread::spawn(move || {
-            for (connection, stream) in listener.incoming().enumerate() {
-                let sender = sender.clone();
-                // It ends when the gateway does.
-                std::thread::spawn(move || serve_platform(&stream.unwrap(), connection, &sender));
-            }
-        });
-        Origin { address, seen }
-    }
-
-    fn next(&self) -> Seen {
-        self.seen.recv_timeout(PATIENCE).expect("a request at the platform")
-    }
-}
-
-/// None when the connection ends, or a request ends too early.
-fn serve_platform(mut stream: &TcpStream, connection: usize, sender: &mpsc::Sender<Seen>) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).ok()? == 0 {
-                return None;
-            }
-        }
-        let seen = Seen { head, body: Vec::new(), connection };
-        let mut body = Vec::new();
-        if let [length] = seen.values("content-length")[..] {
-            body.resize(length.parse().unwrap(), 0);
-            reader.read_exact(&mut body).ok()?;
-        } else if seen.values("transfer-encoding") == ["chunked"] {
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).ok()?;
-                let size = usize::from_str_radix(line.trim(), 16).ok()?;
-                let mut chunk = vec![0; size + 2];
-                reader.read_exact(&mut chunk).ok()?;
-                body.extend_from_slice(&chunk[..size]);
-                if size == 0 {
-                    break;
-                }
-            }
-        }
-        let head = "HTTP/1.1 200 OK\r\nServer: platform\r\n";
-        let answer = match seen.head.split(' ').nth(1).unwrap_or_default() {
-            path if path.contains("/half") => format!("{head}Content-Length: 100\r\n\r\nhalf"),
-            path if path.contains("/chunked") => {
-                format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
-            }
-            path if path.contains("/nothing") => String::new(),
-            _ if seen.head.starts_with("HEAD") => format!("{head}Content-Length: 42\r\n\r\n"),
-            _ => format!("{head}Content-Length: {}\r\n\r\n", body.len()),
-        };
-        let ends = answer.is_empty() || answer.ends_with("half");
-        let echoes = !ends && !seen.head.starts_with("HEAD") && !answer.contains("chunked");
-        sender.send(Seen { body: body.clone(), ..seen }).ok()?;
-        stream.write_all(answer.as_bytes()).ok()?;
-        if echoes {
-            stream.write_all(&body).ok()?;
-        }
-        if ends {
-            let _ = stream.shutdown(Shutdown::Both);
-            return None;
-        }
-    }
-}
 
 /// A gateway in front of a platform.
 fn gateway(origin: SocketAddr) -> (TempDir, Gateway) {
@@ -202,6 +107,7 @@ fn requests_and_answers_pass_whole_on_every_lane() {
             _ => (6, 6),
         };
         assert_eq!((counted(&running, "session"), counted(&running, "fast")), (relayed, ours), "{lane}");
+        drop(client);
         running.stop();
     }
 }
@@ -263,6 +169,147 @@ fn a_trusted_proxy_is_believed_and_others_are_not() {
         let seen = origin.next();
         assert_eq!(seen.values("x-forwarded-for").join(", "), want[0]);
         assert_eq!((seen.values("x-forwarded-proto"), seen.values("x-forwarded-host")), (vec![want[1]], vec![HOST]));
+        running.stop();
+    }
+}
+
+#[test]
+fn what_http_1_says_of_bodies_passes() {
+    for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
+        let origin = Origin::start();
+        let (_routes, gateway) = gateway(origin.address);
+        let running = lane.start(gateway);
+        let mut wire = lane.dial(&running, HOST).open().unwrap();
+        let mut buffer = Vec::new();
+        // A client that waits to be told.
+        let raw = head("POST", HOST, b"/r/1", &[("Expect", "100-continue")], b"body");
+        wire.send(&raw[..raw.len() - 4]).unwrap();
+        while !buffer.ends_with(b"\r\n\r\n") {
+            assert_eq!(wire.hear(&mut buffer, PATIENCE), Heard::Bytes);
+        }
+        assert!(buffer.starts_with(b"HTTP/1.1 100 "), "{lane}: {}", buffer.escape_ascii());
+        buffer.clear();
+        wire.send(b"body").unwrap();
+        let got = answer(&mut wire, &mut buffer);
+        assert!(got.body == b"body" && got.header("connection") != "close", "{lane}: {got:?}");
+        let seen = origin.next();
+        assert!(seen.body == b"body" && seen.values("expect").is_empty(), "{lane}");
+        // Bytes that no URI has, an answer in chunks, and the request after it.
+        wire.send(
+            &[
+                &head("GET", HOST, b"/r/chunked/\xC4\xE3<|^`{\"?\x80`", &[], b"")[..],
+                &head("GET", HOST, b"/v", &[], b""),
+            ]
+            .concat(),
+        )
+        .unwrap();
+        while !buffer.ends_with(b"ours") {
+            assert_eq!(wire.hear(&mut buffer, PATIENCE), Heard::Bytes, "{}", buffer.escape_ascii());
+        }
+        let line = origin.next().head.lines().next().unwrap_or_default().to_owned();
+        assert_eq!(line, "GET /r/chunked/%C4%E3%3C%7C%5E%60%7B%22?%80%60 HTTP/1.1", "{lane}");
+        let text = String::from_utf8_lossy(&buffer);
+        assert!(text.contains("abc") && text.contains("defg") && text.contains("\r\n0\r\n\r\nHTTP/1.1 200 "), "{text}");
+        running.stop();
+    }
+}
+
+#[test]
+fn a_body_that_is_framed_badly_is_400_and_the_end() {
+    for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
+        let origin = Origin::start();
+        let (_routes, gateway) = gateway(origin.address);
+        let running = lane.start(gateway);
+        // Fatal at once, and after a good chunk; and much that is still being sent.
+        for bad in ["zz\r\n", "5\r\nhelloX", "3;\x01\r\nabc\r\n", "1\r\nx\r\n0\r\n bad\r\n\r\n"] {
+            let mut raw = chunked("/r/1", b"good", 4);
+            raw.truncate(raw.len() - 5);
+            raw.extend(bad.bytes());
+            raw.extend(b"GET /v HTTP/1.1\r\nHost: old.example\r\n\r\n".repeat(5000));
+            let mut wire = lane.dial(&running, HOST).open().unwrap();
+            wire.send(&raw).unwrap();
+            let mut buffer = Vec::new();
+            let got = answer(&mut wire, &mut buffer);
+            assert_eq!((got.status, got.header("connection")), (400, "close"), "{lane} {bad:?}");
+            assert_eq!(wire.hear(&mut buffer, PATIENCE), Heard::Closed, "{lane} {bad:?}");
+            assert!(buffer.is_empty(), "{lane} {bad:?}: {}", buffer.escape_ascii());
+        }
+        running.stop();
+    }
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_408() {
+    std::thread::scope(|scope| {
+        for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
+            scope.spawn(move || {
+                let origin = Origin::start();
+                let (_routes, gateway) = gateway(origin.address);
+                let running = lane.start(gateway);
+                let mut wire = lane.dial(&running, HOST).open().unwrap();
+                let raw = head("POST", HOST, b"/r/1", &[], &[b'x'; 100]);
+                wire.send(&raw[..raw.len() - 50]).unwrap();
+                let mut buffer = Vec::new();
+                let mut sent = 0;
+                // A byte a second.
+                let heard = loop {
+                    match wire.hear(&mut buffer, Duration::from_secs(1)) {
+                        Heard::Silence => drop(wire.send(b"x")),
+                        heard => break heard,
+                    }
+                    sent += 1;
+                };
+                assert_eq!(heard, Heard::Bytes, "{lane}");
+                assert_eq!(answer(&mut wire, &mut buffer).status, 408, "{lane}");
+                assert!((9..=15).contains(&sent), "{lane}: {sent} seconds");
+                running.stop();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_platform_that_fails() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for &lane in LANES {
+        let (_down, gateway_of_none) = gateway(unused);
+        let running = lane.start(gateway_of_none);
+        let mut client = lane.client(&running);
+        for body in [&b""[..], b"body"] {
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            let got = client.ask(&Request { method, body, ..Request::get(HOST, b"/r/1") });
+            assert!(got.status == 502 && got.text().contains("</html>"), "{lane} {method}: {}", got.status);
+        }
+        assert_eq!(client.get(HOST, "/v").text(), "ours", "{lane}");
+        drop(client);
+        running.stop();
+
+        let origin = Origin::start();
+        let (_routes, gateway) = gateway(origin.address);
+        let running = lane.start(gateway);
+        let mut client = lane.client(&running);
+        assert_eq!(client.get(HOST, "/r/nothing").status, 502, "{lane}");
+        // An answer that ends too early must not look whole.
+        if lane.is_h2() {
+            let ask = std::panic::AssertUnwindSafe(|| client.get(HOST, "/r/half"));
+            assert!(std::panic::catch_unwind(ask).is_err(), "{lane}");
+        } else {
+            let mut wire = lane.dial(&running, HOST).open().unwrap();
+            wire.send(&head("GET", HOST, b"/r/half", &[], b"")).unwrap();
+            let mut buffer = Vec::new();
+            while wire.hear(&mut buffer, PATIENCE) == Heard::Bytes {}
+            assert!(buffer.ends_with(b"\r\n\r\nhalf"), "{lane}: {}", buffer.escape_ascii());
+        }
+        // A client that is gone in the middle of its request takes nothing with it.
+        if !lane.is_h2() {
+            for part in [20, 5] {
+                let raw = head("POST", HOST, b"/r/gone", &[], &[b'x'; 20]);
+                lane.dial(&running, HOST).open().unwrap().send(&raw[..raw.len() - part]).unwrap();
+            }
+        }
+        let mut client = lane.client(&running);
+        assert_eq!(client.get(HOST, "/r/1").status, 200, "{lane}");
+        drop(client);
         running.stop();
     }
 }
