@@ -106,6 +106,21 @@ impl Connection {
         self.tls.as_ref()?.sni.as_deref()
     }
 
+    /// Has the connection reset when it is dropped: the system does not go on sending to a client that takes nothing.
+    pub fn abandon(&self) {
+        if let Socket::Tcp(stream) = self.socket() {
+            // If it can't be set, the system gives up by itself after a while.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
+    fn socket(&self) -> &Socket {
+        match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Lets readers see no further than `body`, and have `ahead` first. The body may not come slower than `rate` bytes a
     /// second.
     pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32) {
@@ -337,11 +352,7 @@ impl Shutdown for Connection {
 
 impl UniqueID for Connection {
     fn id(&self) -> i32 {
-        let socket = match &self.transport {
-            Transport::Plain(socket) => socket,
-            Transport::Tls(stream) => stream.get_ref().0,
-        };
-        match socket {
+        match self.socket() {
             Socket::Tcp(stream) => stream.as_raw_fd(),
             Socket::Unix(stream) => stream.as_raw_fd(),
         }

@@ -444,6 +444,7 @@ impl<'d> Http1<'d> {
             self.door.metrics().limit(Limit::SendRate);
             self.unsent = Vec::new();
             self.needs_flush = false;
+            self.connection.abandon();
             self.next = Some(Event::End(End::Gone));
             return Poll::Ready(());
         }

@@ -212,6 +212,9 @@ impl Socket {
     }
 
     fn tcp(socket: socket2::Socket, address: SocketAddr) -> Self {
+        // What is accepted inherits it. Without it the system keeps what it took from us for minutes, even of a
+        // connection that we closed. Where it can't be set, that is how it is.
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&socket, UNTAKEN_TIME);
         Socket { listener: Inner::Tcp(socket.into()), address: address.into(), file: None }
     }
 
@@ -319,6 +322,10 @@ impl Drop for SocketFile {
 /// What the owner's group may connect to.
 const UNIX_MODE: u32 = 0o660;
 
+/// How long a client may take nothing at all of what was sent to it, in milliseconds. A little longer than the door
+/// watches the rate of what it still holds itself, so that the door counts whom it finds too slow.
+const UNTAKEN_TIME: u32 = 12_000;
+
 /// The system caps it at net.core.somaxconn.
 const MIN_BACKLOG: i32 = 1024;
 
@@ -416,6 +423,16 @@ mod tests {
         if inet(&socket).is_ipv6() {
             TcpStream::connect(("::1", inet(&socket).port())).unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_accepted_is_given_up_when_it_takes_nothing() {
+        let socket = Socket::bind(&local()).unwrap();
+        let _client = TcpStream::connect(inet(&socket)).unwrap();
+        let Inner::Tcp(listener) = socket.handle().unwrap() else { panic!("not TCP") };
+        listener.set_nonblocking(false).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(accepted).unwrap(), UNTAKEN_TIME);
     }
 
     #[test]
