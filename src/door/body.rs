@@ -3,6 +3,9 @@
 //! The door has to know: what follows a body is the next request. A chunk that two parties could measure differently is
 //! refused.
 
+use super::head::is_token;
+use crate::answer::Refusal;
+
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -137,7 +140,7 @@ impl State {
     /// Lines whose length is bounded.
     fn step_line(self, byte: u8) -> Result<State, BadChunk> {
         let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7F);
-        let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token = is_token(byte);
         Ok(match (self, byte) {
             (State::TrailerName(n) | State::TrailerValue(n), _) if n >= MAX_TRAILER => return Err(BadChunk),
             (State::Extension { size, .. }, b'\r') => State::SizeEnd { size },
@@ -153,6 +156,18 @@ impl State {
         })
     }
 }
+
+/// Bytes of a body that nobody wants which are let pass, so that the client can read its answer.
+pub const MAX_PASSING: u64 = 64 * 1024;
+
+/// What is said of a body that is longer.
+pub const TOO_LONG: Refusal = Refusal { status: 413, reason: "nobody asked for a body, and this one is long" };
+
+/// What is said of a body that does not come.
+pub const TOO_SLOW: Refusal = Refusal { status: 408, reason: "the body of the request took too long" };
+
+/// What is said of a body that is malformed.
+pub const MALFORMED: Refusal = Refusal::bad("the body is not framed as chunks should be");
 
 /// Digits of a chunk's size.
 const MAX_DIGITS: u8 = 15;

@@ -18,6 +18,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     raw_connect::ProxyDigest, tls::SslDigest,
 };
+use rustls::ServerConnection;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -77,8 +78,7 @@ impl Connection {
     /// The connection after its handshake.
     pub fn encrypted(stream: TlsStream<Socket>, client: Option<SocketAddr>, trusted: bool) -> Self {
         let session = stream.get_ref().1;
-        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("");
-        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
+        let (version, cipher) = names(session);
         let tls = Tls {
             digest: Arc::new(SslDigest::new(cipher, version, None, None, Vec::new())),
             sni: session.server_name().map(Into::into),
@@ -179,6 +179,13 @@ impl Exchange {
         }
         Poll::Pending
     }
+}
+
+/// The names of a session's version and cipher suite.
+pub(super) fn names(session: &ServerConnection) -> (&'static str, &'static str) {
+    let version = session.protocol_version().and_then(|version| version.as_str());
+    let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    (version.unwrap_or(""), cipher.unwrap_or(""))
 }
 
 fn malformed(error: super::body::BadChunk) -> io::Error {

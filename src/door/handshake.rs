@@ -6,7 +6,7 @@ use rustls::{AlertDescription, HandshakeKind, ServerConfig, server::Acceptor};
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::connection::Socket;
+use super::connection::{Socket, names};
 use crate::telemetry::{Connections, HandshakeFailure, Journal, Limit};
 use crate::tls::Tls;
 
@@ -41,8 +41,7 @@ impl Handshakes {
         let error = match timeout(self.time, shake).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
-                let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("");
-                let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
+                let (version, cipher) = names(session);
                 metrics.handshake(version, cipher, session.handshake_kind() == Some(HandshakeKind::Resumed));
                 return Some(stream);
             }

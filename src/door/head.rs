@@ -274,8 +274,8 @@ impl Fields {
     }
 }
 
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
+/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::body::{Body, Framing};
+use super::body::{self, Body, Framing, MAX_PASSING};
 use super::connection::{Connection, Pace, Socket};
 use super::head::{self, Bounds, Fault, Head};
 use super::{Door, drain::State, http2};
@@ -483,12 +483,12 @@ impl<'d> Http1<'d> {
                 self.next = Some(Event::End(End::Close));
             }
             Wait::Head | Wait::Body | Wait::Send => {
-                let (limit, reason) = match wait {
-                    Wait::Head => (Limit::HeadTime, "the head of the request took too long"),
-                    _ => (Limit::BodyRate, "the body of the request took too long"),
+                let (limit, refusal) = match wait {
+                    Wait::Head => (Limit::HeadTime, HEAD_TOO_SLOW),
+                    _ => (Limit::BodyRate, body::TOO_SLOW),
                 };
                 self.body = None;
-                self.fault(Fault { refusal: Refusal { status: 408, reason }, limit }, &mut output);
+                self.fault(Fault { refusal, limit }, &mut output);
             }
         }
         self.unread = Vec::new();
@@ -607,12 +607,8 @@ impl<'d> Http1<'d> {
 impl Passing {
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
-        let passed =
-            self.body.pass(bytes).map_err(|_| bad(Refusal::bad("the body is not framed as chunks should be")))?;
-        self.left = self
-            .left
-            .checked_sub(passed as u64)
-            .ok_or(bad(Refusal { status: 413, reason: "nobody asked for a body, and this one is long" }))?;
+        let passed = self.body.pass(bytes).map_err(|_| bad(body::MALFORMED))?;
+        self.left = self.left.checked_sub(passed as u64).ok_or(bad(body::TOO_LONG))?;
         Ok(passed)
     }
 }
@@ -638,6 +634,8 @@ impl Handover {
     }
 }
 
+const HEAD_TOO_SLOW: Refusal = Refusal { status: 408, reason: "the head of the request took too long" };
+
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
@@ -650,9 +648,6 @@ const PATIENCE: usize = 8 * 1024;
 
 /// Bytes that a thread's buffer of answers may keep.
 const MOST_OUTPUT: usize = 1024 * 1024;
-
-/// Bytes of a request body that are let pass so that the connection can be used again.
-const MAX_PASSING: u64 = 64 * 1024;
 
 /// Seconds that an idle connection stays when draining begins.
 const PARTING: u32 = 1;

@@ -29,7 +29,7 @@ use pingora::protocols::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Door,
+    Door, body,
     connection::{Connection, Pace},
     drain::State,
 };
@@ -254,14 +254,14 @@ async fn pass(session: &mut HttpSession, time: u32) -> Result<(), Refusal> {
     let mut passed = 0;
     let taken = timeout(Duration::from_secs(time.into()), async {
         while let Ok(Some(bytes)) = session.read_body_bytes().await {
-            passed += bytes.len();
-            if passed > MAX_PASSING {
-                return Err(Refusal { status: 413, reason: "nobody asked for a body, and this one is long" });
+            passed += bytes.len() as u64;
+            if passed > body::MAX_PASSING {
+                return Err(body::TOO_LONG);
             }
         }
         Ok(())
     });
-    taken.await.unwrap_or(Err(Refusal { status: 408, reason: "the body of the request took too long" }))
+    taken.await.unwrap_or(Err(body::TOO_SLOW))
 }
 
 fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
@@ -362,9 +362,6 @@ const BATCH: usize = 64;
 
 /// Bytes of a body that are handed to the connection at a time.
 const PIECE: usize = 64 * 1024;
-
-/// Bytes of a request body that are let pass.
-const MAX_PASSING: usize = 64 * 1024;
 
 /// How long a connection may stay that was asked to go.
 const END_TIME: Duration = Duration::from_secs(2);

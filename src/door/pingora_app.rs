@@ -9,7 +9,7 @@ use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 
 use super::drain::Drain;
-use super::listen::{Kind, Origin};
+use super::listen::Origin;
 use super::workers::{Accepted, Serve};
 
 /// An application of Pingora as one who serves connections.
@@ -26,11 +26,7 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraApp<A> {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Serve for PingoraApp<A> {
-    fn accepted(self: &Arc<Self>, stream: Accepted, origin: &Arc<Origin>) {
-        if origin.kind == Kind::Https {
-            // Until the door does TLS.
-            return;
-        }
+    fn accepted(self: &Arc<Self>, stream: Accepted, _origin: &Arc<Origin>) {
         let guard = self.drain.guard();
         let (app, shutdown) = (self.app.clone(), self.drain.shutdown_watch());
         tokio::spawn(async move {
