@@ -109,12 +109,9 @@ impl Door {
             }
             let time = Duration::from_secs(self.limits.handshake_time.into());
             match timeout(time, Box::pin(proxy_protocol::read(&mut socket))).await {
-                Ok(Ok(Named::Client(named))) => {
-                    client = Some(named);
-                    // Such a proxy passes on what its client sends as it is: the headers are that client's word.
-                    trusted = self.trusts(named.ip());
-                }
-                Ok(Ok(Named::Nobody)) => {}
+                // Such a proxy passes on what its client sends as it is: the headers are that client's word.
+                Ok(Ok(Named::Client(named))) => (client, trusted) = (Some(named), self.trusts(named.ip())),
+                Ok(Ok(Named::Nobody)) => trusted = false,
                 Ok(Err(_)) => return self.metrics().refused(Refused::BadProxyHeader),
                 Err(_) => return self.metrics().limit(Limit::HandshakeTime),
             }
