@@ -17,7 +17,7 @@ use crate::lanes::{Lane, Request};
 use crate::platform::Origin;
 use crate::serve;
 
-const HOST: &str = "old.example";
+pub const HOST: &str = "old.example";
 
 const SITE: &str = "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\n\
     [[rule]]\nfrom = \"/r/{*rest}\"\nserve = \"new\"\n\
@@ -27,7 +27,7 @@ const SITE: &str = "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://ne
 const LANES: &[Lane] = &[Lane::Fast, Lane::Session, Lane::Tls13, Lane::H2, Lane::H2c];
 
 /// A gateway in front of a platform.
-fn gateway(origin: SocketAddr) -> (TempDir, Gateway) {
+pub fn gateway(origin: SocketAddr) -> (TempDir, Gateway) {
     let routes = tempfile::tempdir().unwrap();
     fs::write(routes.path().join("a.toml"), SITE).unwrap();
     let mut gateway = serve::gateway(routes.path());

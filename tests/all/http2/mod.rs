@@ -5,7 +5,7 @@
 //! connection; a stream error may be a RST_STREAM as well.
 
 mod cases;
-mod raw;
+pub mod raw;
 
 use crate::{
     lanes::Lane,
