@@ -22,9 +22,10 @@ pub struct Responder {
     cache_control: String,
     /// Platforms that have origins: what they serve is no answer of ours.
     served: BTreeSet<String>,
-    /// Large answers that may be made at the same time, and that may be in memory.
-    making: Arc<Semaphore>,
-    held: Arc<Semaphore>,
+    /// Large answers that may be made at the same time.
+    making: Semaphore,
+    /// Kilobytes of them that may be in memory until their clients have them.
+    room: Arc<Semaphore>,
 }
 
 /// What came of a request.
@@ -62,8 +63,8 @@ impl Responder {
             clock,
             cache_control: gateway.cache_control.clone(),
             served: served.map(|(name, _)| name.clone()).collect(),
-            making: Arc::new(Semaphore::new(MADE_AT_ONCE)),
-            held: Arc::new(Semaphore::new(HELD_AT_ONCE)),
+            making: Semaphore::new(MADE_AT_ONCE),
+            room: Arc::new(Semaphore::new(ROOM)),
         }
     }
 
@@ -95,24 +96,23 @@ impl Responder {
     }
 
     /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time. The
-    /// answer counts as held until its permit is dropped, which is to be when it is sent. None if too many are for too
-    /// long.
+    /// permit is the answer's share of the memory that there is for such; it is to be dropped when the answer is sent. None
+    /// if clients that are slow to take theirs leave no room for more.
     pub async fn respond_at_length<R: Send + 'static>(
         self: &Arc<Self>,
         facts: Facts<'static>,
         lane: Lane,
         write: impl FnOnce(&Answer<'_>) -> R + Send + 'static,
     ) -> Option<(R, OwnedSemaphorePermit)> {
-        let permits = async {
-            let held = self.held.clone().acquire_owned().await.ok()?;
-            Some((held, self.making.clone().acquire_owned().await.ok()?))
-        };
-        let (held, _making) = timeout(PATIENCE, permits).await.ok()??;
+        // Kept until there is room, so that no more than those few wait with an answer in memory.
+        let _turn = timeout(PATIENCE, self.making.acquire()).await.ok()?.ok()?;
         let responder = self.clone();
-        match tokio::task::spawn_blocking(move || responder.step(&facts, lane, true, write)).await {
-            Ok(Step::Answered(made)) => Some((made, held)),
-            _ => None,
-        }
+        let write = |answer: &Answer<'_>| (answer.body.len(), write(answer));
+        let made = tokio::task::spawn_blocking(move || responder.step(&facts, lane, true, write)).await;
+        let Ok(Step::Answered((length, made))) = made else { return None };
+        let kilobytes = u32::try_from((length / 1024).min(ROOM)).unwrap_or(u32::MAX);
+        let room = timeout(PATIENCE, self.room.clone().acquire_many_owned(kilobytes)).await.ok()?.ok()?;
+        Some((made, room))
     }
 
     /// The answer to a request whose platform can't give one.
@@ -184,8 +184,8 @@ impl Responder {
 /// Large answers that are made at the same time. Each takes a core for milliseconds.
 const MADE_AT_ONCE: usize = 2;
 
-/// Large answers in memory. A sitemap has up to 10 MB, and a client may take its time.
-const HELD_AT_ONCE: usize = 32;
+/// Kilobytes: five of the largest sitemaps that there may be, hundreds of usual ones.
+const ROOM: usize = 256 * 1024;
 
-/// How long a request waits for its turn.
+/// How long a request waits for its turn, and for room.
 const PATIENCE: Duration = Duration::from_secs(5);
