@@ -11,6 +11,7 @@ mod http2;
 mod https;
 mod lanes;
 mod layers;
+mod limits;
 mod load;
 mod oracle;
 mod pages;

@@ -80,14 +80,14 @@ fn admin(running: &Running, path: &str) -> Response {
 }
 
 /// The value of a metric's line that begins with `start`.
-fn metric(running: &Running, start: &str) -> f64 {
+pub fn metric(running: &Running, start: &str) -> f64 {
     let text = admin(running, "/metrics").text();
     let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// Waits until something is so; fails after ten seconds.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !so() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what} did not happen");
