@@ -1,7 +1,8 @@
 //! What one client may take: each limit is met, answered as it should be, and counted.
 
 use std::{
-    io::{self, Write},
+    io::{self, Read, Write},
+    net::TcpListener,
     time::{Duration, Instant},
 };
 
@@ -128,6 +129,37 @@ fn who_takes_answers_too_slowly_is_cut_off() {
     }
     // It is reset: what the system still had is not sent to the last.
     until("a reset", || socket.take_error().unwrap().is_some());
+    running.stop();
+}
+
+#[test]
+fn slow_clients_of_platforms_are_cut_off() {
+    // It takes in what is posted without a word, and has much for those who get.
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = origin.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in origin.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut first = [0; 4];
+                stream.read_exact(&mut first).unwrap();
+                if first == *b"GET " {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+                    let _ = stream.write_all(&vec![0; 100_000_000]);
+                }
+                let _ = io::copy(&mut stream, &mut io::sink());
+            });
+        }
+    });
+    let (_routes, running) = start(|gateway| {
+        gateway.platforms.get_mut("new").unwrap().origins = vec![format!("http://{address}")];
+    });
+    let plain = Dial::plain(running.http[0]);
+    let post = sent(&plain, b"POST /mailbox/a HTTP/1.1\r\nHost: jyj.old.example\r\nContent-Length: 9\r\n\r\nx");
+    let _get = sent(&plain, b"GET /mailbox/a HTTP/1.1\r\nHost: jyj.old.example\r\n\r\n");
+    let answer = rest(post);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(met(&running, "body_rate"), 1.0);
+    until("the other's end", || met(&running, "send_rate") == 1.0);
     running.stop();
 }
 
