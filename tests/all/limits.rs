@@ -244,7 +244,7 @@ fn there_is_room_for_so_many_connections() {
     assert_eq!(refused(&running, "connections"), 1.0);
     assert_eq!(metric(&running, "waypost_connections_open{listener=\"http\"}"), 2.0);
     drop(two);
-    until("room", || rest(sent(&plain, b"GET / HTTP/1.0\r\n\r\n")) != "");
+    until("room", || !rest(sent(&plain, b"GET / HTTP/1.0\r\n\r\n")).is_empty());
     running.stop();
 }
 
