@@ -187,5 +187,5 @@ const MADE_AT_ONCE: usize = 2;
 /// Kilobytes: five of the largest sitemaps that there may be, hundreds of usual ones.
 const ROOM: usize = 256 * 1024;
 
-/// How long a request waits for its turn, and for room.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for its turn, and for room. Slow clients are to be gone within 15 seconds, this included.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -372,7 +372,9 @@ fn reloads_a_certificate_and_an_upgrade_lose_no_request() {
     assert!(load.announced.load(SeqCst) >= 5, "the upgrade ended no connection");
     let metrics = Conn::new(program.admin).get("admin", "/metrics").text();
     assert!(
-        metrics.lines().any(|line| line.starts_with("waypost_tls_handshakes_total") && line.contains("resumed=\"true\""))
+        metrics
+            .lines()
+            .any(|line| line.starts_with("waypost_tls_handshakes_total") && line.contains("resumed=\"true\""))
     );
     drop(successor);
 }
