@@ -324,11 +324,24 @@ impl ProxyHttp for Relay {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, _session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        if error.is_some_and(is_taken_too_slowly) {
+            self.responder.metrics().connections().limit(Limit::SendRate);
+        }
         if let (Some(visit), Some(_)) = (&ctx.visit, &ctx.relayed) {
             self.responder.count_relayed(&visit.facts, visit.lane);
         }
     }
+}
+
+/// Whether an error says that the client took nothing for too long: our word, or the system's.
+fn is_taken_too_slowly(error: &Error) -> bool {
+    *error.esource() != ErrorSource::Upstream
+        && match error.etype() {
+            ErrorType::WriteTimedout => true,
+            ErrorType::WriteError => has_kind(error, ErrorKind::TimedOut),
+            _ => false,
+        }
 }
 
 /// Whether an error comes from one of the connection, of this kind.
