@@ -473,7 +473,7 @@ pub const RELOAD: &[Key] = &[
     key(
         "debounce",
         Kind::Number(0, 60_000),
-        "10",
+        "5",
         "How long the folders must be quiet before they are read, in milliseconds. Longer is calmer where files are copied in slowly: a half-written file is reported, though never served.",
     ),
 ];
