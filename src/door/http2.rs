@@ -18,7 +18,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::header;
 use pingora::apps::HttpServerApp;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::{
     Digest, GetSocketDigest, Ssl,
     http::{
@@ -33,7 +33,7 @@ use super::{
     connection::{Connection, Pace},
     drain::State,
 };
-use crate::answer::{Answer, Facts, Parts, Refusal, Step, session};
+use crate::answer::{Facts, Parts, Refusal, Step, session::Ready};
 use crate::config::Limits;
 use crate::model::Method;
 use crate::relay::Visit;
@@ -173,7 +173,7 @@ fn stream(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
     let head_only = facts.method == Method::Head;
     match door.responder.respond(&facts, Lane::Http2, Ready::new) {
         Step::Answered(Ok(ready)) => {
-            if let Some(rest) = ready.begin(&mut session, head_only) {
+            if let Some(rest) = begin(ready, &mut session, head_only) {
                 let door = door.clone();
                 tokio::spawn(active(peer.clone(), async move { rest.pour(&door).await }));
             }
@@ -232,7 +232,7 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
         }
     };
     let Some(Ok(ready)) = ready else { return };
-    if let Some(rest) = ready.begin(&mut session, head_only && passed.is_ok()) {
+    if let Some(rest) = begin(ready, &mut session, head_only && passed.is_ok()) {
         rest.pour(door).await;
     }
     drop(held);
@@ -279,33 +279,22 @@ fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
     })
 }
 
-/// An answer that needs nothing more than to be written.
-struct Ready {
-    header: Box<ResponseHeader>,
-    body: Bytes,
-}
-
-impl Ready {
-    fn new(answer: &Answer<'_>) -> pingora::Result<Self> {
-        Ok(Ready { header: session::header(answer)?, body: answer.body.clone() })
+/// Sends the head, and the body if the client's window has room for it; what is left to be sent otherwise.
+fn begin(ready: Ready, session: &mut HttpSession, head_only: bool) -> Option<Rest> {
+    let Ready { header, body } = ready;
+    let is_empty = head_only || body.is_empty();
+    // Errors mean that the client does not want it any more.
+    session.write_response_header(header, is_empty).ok()?;
+    if is_empty {
+        return None;
     }
-
-    /// Sends the head, and the body if the client's window has room for it; what is left to be sent otherwise.
-    fn begin(self, session: &mut HttpSession, head_only: bool) -> Option<Rest> {
-        let is_empty = head_only || self.body.is_empty();
-        // Errors mean that the client does not want it any more.
-        session.write_response_header(self.header, is_empty).ok()?;
-        if is_empty {
-            return None;
-        }
-        let mut writer = session.take_response_body_writer()?;
-        writer.reserve_capacity(self.body.len());
-        if writer.capacity() < self.body.len() {
-            return Some(Rest { writer, body: self.body });
-        }
-        let _ = writer.send_data(self.body, true);
-        None
+    let mut writer = session.take_response_body_writer()?;
+    writer.reserve_capacity(body.len());
+    if writer.capacity() < body.len() {
+        return Some(Rest { writer, body });
     }
+    let _ = writer.send_data(body, true);
+    None
 }
 
 /// What a client has no room for yet.

@@ -30,8 +30,9 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::answer::{Answer, Facts, Relayed, Responder, Step, session};
+use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
 use crate::config::{Gateway, Platform};
+use crate::model::Method;
 use crate::telemetry::{Journal, Lane, Limit};
 use crate::url::split_absolute;
 
@@ -178,7 +179,7 @@ impl ProxyHttp for Relay {
             }
         };
         match ready {
-            Some(ready) => ready?.write(session, visit).await?,
+            Some(ready) => write(ready?, session, visit).await?,
             None => return Error::e_explain(ErrorType::HTTPStatus(503), "too many large answers are being sent"),
         }
         drop(held);
@@ -314,7 +315,7 @@ impl ProxyHttp for Relay {
                 && let Ok(ready) = self.responder.fail(&visit.facts, status, Ready::new)
             {
                 // An error means that the client is gone.
-                let _ = ready.write(session, visit).await;
+                let _ = write(ready, session, visit).await;
             }
             if !session.is_http2() {
                 // Pingora would drop the connection, and the answer with it if the client is still sending.
@@ -357,22 +358,10 @@ fn version(version: http::Version) -> &'static str {
     }
 }
 
-/// An answer that needs nothing more than to be written.
-struct Ready {
-    header: Box<ResponseHeader>,
-    body: Bytes,
-}
-
-impl Ready {
-    fn new(answer: &Answer<'_>) -> Result<Ready> {
-        Ok(Ready { header: session::header(answer)?, body: answer.body.clone() })
-    }
-
-    async fn write(self, session: &mut Session, visit: &Visit) -> Result<()> {
-        let is_empty = self.body.is_empty() || visit.facts.method == crate::model::Method::Head;
-        session.write_response_header(self.header, is_empty).await?;
-        if is_empty { Ok(()) } else { session.write_response_body(Some(self.body), true).await }
-    }
+async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()> {
+    let is_empty = ready.body.is_empty() || visit.facts.method == Method::Head;
+    session.write_response_header(ready.header, is_empty).await?;
+    if is_empty { Ok(()) } else { session.write_response_body(Some(ready.body), true).await }
 }
 
 /// What a client says about whom it speaks for.
