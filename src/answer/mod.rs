@@ -49,6 +49,12 @@ impl Refusal {
     pub const MISDIRECTED: Refusal =
         Refusal { status: 421, reason: "this connection was opened for another host: open one for this host" };
 
+    /// A body that does not come.
+    pub const BODY_TOO_SLOW: Refusal = Refusal { status: 408, reason: "the body of the request took too long" };
+
+    /// A body that is malformed.
+    pub const BODY_MALFORMED: Refusal = Refusal::bad("the body is not framed as chunks should be");
+
     /// Too many large answers are being sent.
     pub const BUSY: Refusal = Refusal { status: 503, reason: "too many large files are being sent: try again later" };
 

@@ -25,7 +25,7 @@ pub struct Limits {
     pub fields: u32,
     /// Streams of an HTTP/2 connection at a time.
     pub streams: u32,
-    /// Streams of an HTTP/2 connection that may be reset before they are answered, or be malformed.
+    /// Streams of an HTTP/2 connection that may be malformed, or reset before their answer is complete.
     pub resets: u32,
 }
 
@@ -120,6 +120,6 @@ pub const LIMITS: &[Key] = &[
         "resets",
         Kind::Number(1, 10_000),
         "100",
-        "Streams of an HTTP/2 connection that may be malformed, or reset before they are answered; then GOAWAY.",
+        "Streams of an HTTP/2 connection that may be malformed, or that the client may reset before their answer is complete; then GOAWAY.",
     ),
 ];

@@ -163,12 +163,6 @@ pub const MAX_PASSING: u64 = 64 * 1024;
 /// What is said of a body that is longer.
 pub const TOO_LONG: Refusal = Refusal { status: 413, reason: "nobody asked for a body, and this one is long" };
 
-/// What is said of a body that does not come.
-pub const TOO_SLOW: Refusal = Refusal { status: 408, reason: "the body of the request took too long" };
-
-/// What is said of a body that is malformed.
-pub const MALFORMED: Refusal = Refusal::bad("the body is not framed as chunks should be");
-
 /// Digits of a chunk's size.
 const MAX_DIGITS: u8 = 15;
 

@@ -485,7 +485,7 @@ impl<'d> Http1<'d> {
             Wait::Head | Wait::Body | Wait::Send => {
                 let (limit, refusal) = match wait {
                     Wait::Head => (Limit::HeadTime, HEAD_TOO_SLOW),
-                    _ => (Limit::BodyRate, body::TOO_SLOW),
+                    _ => (Limit::BodyRate, Refusal::BODY_TOO_SLOW),
                 };
                 self.body = None;
                 self.fault(Fault { refusal, limit }, &mut output);
@@ -607,7 +607,7 @@ impl<'d> Http1<'d> {
 impl Passing {
     fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
-        let passed = self.body.pass(bytes).map_err(|_| bad(body::MALFORMED))?;
+        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::BODY_MALFORMED))?;
         self.left = self.left.checked_sub(passed as u64).ok_or(bad(body::TOO_LONG))?;
         Ok(passed)
     }

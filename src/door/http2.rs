@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -21,17 +21,18 @@ use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::protocols::{
     Digest, GetSocketDigest, Ssl,
-    http::{
-        ServerSession,
-        v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake},
-    },
+    http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Door, body,
     connection::{Connection, Pace},
     drain::State,
+    stream::Stream,
 };
 use crate::answer::{Facts, Parts, Refusal, Step, session::Ready};
 use crate::config::Limits;
@@ -47,6 +48,8 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
         trusted: connection.trusted,
         client: connection.client.map(|client| client.ip()),
         active: AtomicUsize::new(0),
+        taken_back: AtomicU32::new(0),
+        news: Notify::new(),
     });
     let digest = Arc::new(Digest {
         ssl_digest: connection.get_ssl_digest(),
@@ -70,7 +73,8 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = HttpSession::from_h2_conn(&mut http2, digest.clone()) => accepted,
+            accepted = HttpSession::from_h2_conn(&mut http2, digest.clone()) => Some(accepted),
+            () = peer.news.notified() => None,
             _ = &mut draining, if !is_ending => {
                 is_ending = true;
                 http2.graceful_shutdown();
@@ -101,7 +105,7 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
         // Those that came with it are taken in before any is answered.
         let mut batch = Vec::new();
         let mut is_over = false;
-        let mut next = Some(accepted);
+        let mut next = accepted;
         while let Some(accepted) = next.take() {
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => batch.push(session),
@@ -136,7 +140,7 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
         if is_over {
             return;
         }
-        if malformed > limits.resets && !is_flood {
+        if malformed + peer.taken_back.load(Ordering::Relaxed) > limits.resets && !is_flood {
             is_flood = true;
             door.metrics().limit(Limit::Http2Flood);
             http2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -155,13 +159,24 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
 }
 
 /// What the streams of a connection have in common.
-struct Peer {
+pub(super) struct Peer {
     secure: bool,
     sni: Option<Box<str>>,
     trusted: bool,
     client: Option<std::net::IpAddr>,
     /// Streams that have a task.
     active: AtomicUsize,
+    /// Streams that the client has reset while they had a task.
+    taken_back: AtomicU32,
+    news: Notify,
+}
+
+impl Peer {
+    /// Notes that the client has reset a stream.
+    pub fn note_reset(&self) {
+        self.taken_back.fetch_add(1, Ordering::Relaxed);
+        self.news.notify_one();
+    }
 }
 
 /// Answers a stream at once, or gives it a task.
@@ -174,8 +189,8 @@ fn stream(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
     match door.responder.respond(&facts, Lane::Http2, Ready::new) {
         Step::Answered(Ok(ready)) => {
             if let Some(rest) = begin(ready, &mut session, head_only) {
-                let door = door.clone();
-                tokio::spawn(active(peer.clone(), async move { rest.pour(&door).await }));
+                let (door, own) = (door.clone(), peer.clone());
+                tokio::spawn(active(peer.clone(), async move { rest.pour(&door, &own).await }));
             }
         }
         Step::Answered(Err(error)) => log::error!("an answer could not be made: {error}"),
@@ -201,7 +216,7 @@ async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
     task.await;
 }
 
-async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
+async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
     let facts = facts(session.req_header(), peer).into_owned();
     let head_only = facts.method == Method::Head;
     let mut passed = Ok(());
@@ -212,7 +227,8 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
             let visit = Visit { facts, lane: Lane::Http2, client: peer.client, trusted: peer.trusted, is_last: false };
             session.req_header_mut().extensions_mut().insert(visit);
             let shutdown = door.drain.shutdown_watch();
-            door.proxy.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+            let session = Stream::session(session, peer.clone(), door.limits.min_rate);
+            door.proxy.process_new_http(session, &shutdown).await;
             return;
         }
         Step::Large => match door.responder.respond_at_length(facts, Lane::Http2, Ready::new).await {
@@ -224,7 +240,7 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
         },
         Step::Answered(()) => {
             // A body that nobody wants, taken in so that the client can read the answer whatever it waits for.
-            passed = pass(&mut session, door.limits.head_time).await;
+            passed = pass(&mut session, peer, door.limits.head_time).await;
             match passed {
                 Ok(()) => answered(door.responder.respond(&facts, Lane::Http2, Ready::new)),
                 Err(refusal) => refuse(door, refusal),
@@ -233,7 +249,7 @@ async fn wait(door: &Arc<Door>, peer: &Peer, mut session: HttpSession) {
     };
     let Some(Ok(ready)) = ready else { return };
     if let Some(rest) = begin(ready, &mut session, head_only && passed.is_ok()) {
-        rest.pour(door).await;
+        rest.pour(door, peer).await;
     }
     drop(held);
 }
@@ -250,18 +266,24 @@ fn answered<R>(step: Step<R>) -> Option<R> {
 }
 
 /// Takes in a body of moderate length.
-async fn pass(session: &mut HttpSession, time: u32) -> Result<(), Refusal> {
+async fn pass(session: &mut HttpSession, peer: &Peer, time: u32) -> Result<(), Refusal> {
     let mut passed = 0;
     let taken = timeout(Duration::from_secs(time.into()), async {
-        while let Ok(Some(bytes)) = session.read_body_bytes().await {
-            passed += bytes.len() as u64;
+        loop {
+            match session.read_body_bytes().await {
+                Ok(Some(bytes)) => passed += bytes.len() as u64,
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    peer.note_reset();
+                    return Ok(());
+                }
+            }
             if passed > body::MAX_PASSING {
                 return Err(body::TOO_LONG);
             }
         }
-        Ok(())
     });
-    taken.await.unwrap_or(Err(body::TOO_SLOW))
+    taken.await.unwrap_or(Err(Refusal::BODY_TOO_SLOW))
 }
 
 fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
@@ -305,18 +327,25 @@ struct Rest {
 
 impl Rest {
     /// Sends it as the client takes it, which it has to do at a certain rate.
-    async fn pour(mut self, door: &Door) {
+    async fn pour(mut self, door: &Door, peer: &Peer) {
         let mut pace = Pace::new(door.limits.min_rate);
         while !self.body.is_empty() {
             self.writer.reserve_capacity(self.body.len().min(PIECE));
             let room = poll_fn(|cx| match self.writer.poll_capacity(cx) {
-                Poll::Ready(room) => Poll::Ready(room),
-                Poll::Pending => pace.poll_slow(cx).map(|_| {
-                    door.metrics().limit(Limit::SendRate);
-                    None
-                }),
+                Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
+                Poll::Ready(_) => Poll::Ready(Err(Untaken::TakenBack)),
+                Poll::Pending => pace.poll_slow(cx).map(|_| Err(Untaken::TooSlow)),
             });
-            let Some(Ok(room)) = room.await else { return self.writer.send_reset(Reason::CANCEL) };
+            let room = match room.await {
+                Ok(room) => room,
+                Err(why) => {
+                    match why {
+                        Untaken::TakenBack => peer.note_reset(),
+                        Untaken::TooSlow => door.metrics().limit(Limit::SendRate),
+                    }
+                    return self.writer.send_reset(Reason::CANCEL);
+                }
+            };
             let piece = self.body.split_to(room.min(self.body.len()));
             pace.passed(piece.len());
             if self.writer.send_data(piece, self.body.is_empty()).is_err() {
@@ -324,6 +353,12 @@ impl Rest {
             }
         }
     }
+}
+
+/// Why an answer was not taken.
+enum Untaken {
+    TakenBack,
+    TooSlow,
 }
 
 fn options(limits: &Limits) -> H2Options {

@@ -24,6 +24,7 @@ mod http2;
 pub mod listen;
 mod pingora_app;
 mod proxy_protocol;
+mod stream;
 mod workers;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

@@ -18,11 +18,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
@@ -30,7 +29,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
+use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
 use crate::config::{Gateway, Platform};
 use crate::model::Method;
 use crate::telemetry::{Journal, Lane, Limit};
@@ -121,13 +120,6 @@ impl Origin {
 pub struct Context {
     visit: Option<Visit>,
     relayed: Option<Relayed>,
-    body: Option<Progress>,
-}
-
-/// How fast a body comes.
-struct Progress {
-    since: Instant,
-    bytes: usize,
 }
 
 #[async_trait]
@@ -184,25 +176,6 @@ impl ProxyHttp for Relay {
         }
         drop(held);
         Ok(true)
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        if session.is_upgrade_req() {
-            return Ok(());
-        }
-        let progress = ctx.body.get_or_insert_with(|| Progress { since: Instant::now(), bytes: 0 });
-        progress.bytes += body.as_ref().map_or(0, Bytes::len);
-        let took = progress.since.elapsed();
-        if took > CLIENT_TIME && !end_of_stream && (progress.bytes as u64) < u64::from(self.min_rate) * took.as_secs() {
-            return Error::e_explain(ErrorType::HTTPStatus(408), "the body comes too slowly");
-        }
-        Ok(())
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -293,31 +266,31 @@ impl ProxyHttp for Relay {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let status = match (error.etype(), error.esource()) {
-            (ErrorType::HTTPStatus(status), _) => *status,
-            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => 400,
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,
-            // What the door says of the body.
-            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::InvalidData) => 400,
-            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::TimedOut) => 408,
-            // The client is gone.
-            (_, ErrorSource::Downstream) => 0,
-            (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
-            (_, ErrorSource::Upstream) => 502,
-            _ => 500,
-        };
+        let fault = Fault::of(error);
+        let status = fault.status();
         if status == 408 {
             self.responder.metrics().connections().limit(Limit::BodyRate);
         }
         if status > 0 && session.response_written().is_none_or(|written| written.status.is_informational()) {
             session.set_keepalive(None);
-            if let Some(visit) = &ctx.visit
-                && let Ok(ready) = self.responder.fail(&visit.facts, status, Ready::new)
-            {
-                // An error means that the client is gone.
-                let _ = write(ready, session, visit).await;
+            if let Some(visit) = &ctx.visit {
+                let ready = match fault {
+                    Fault::Client(refusal) => {
+                        // It is counted as what it is, and not as relayed.
+                        ctx.relayed = None;
+                        match self.responder.respond(&Facts::refused(refusal), visit.lane, Ready::new) {
+                            Step::Answered(ready) => ready.ok(),
+                            _ => None,
+                        }
+                    }
+                    _ => self.responder.fail(&visit.facts, status, Ready::new).ok(),
+                };
+                if let Some(ready) = ready {
+                    // An error means that the client is gone.
+                    let _ = write(ready, session, visit).await;
+                }
             }
-            if !session.is_http2() {
+            if session.as_http1().is_some() {
                 // Pingora would drop the connection, and the answer with it if the client is still sending.
                 session.downstream_session.shutdown().await;
             }
@@ -331,6 +304,49 @@ impl ProxyHttp for Relay {
         }
         if let (Some(visit), Some(_)) = (&ctx.visit, &ctx.relayed) {
             self.responder.count_relayed(&visit.facts, visit.lane);
+        }
+    }
+}
+
+/// Whose fault it is that a request came to nothing.
+enum Fault {
+    /// The client's, which is told so.
+    Client(Refusal),
+    /// The client is gone.
+    Gone,
+    /// The platform's, or ours: the status says more.
+    Other(u16),
+}
+
+impl Fault {
+    fn of(error: &Error) -> Self {
+        match (error.etype(), error.esource()) {
+            (ErrorType::ReadTimedout, ErrorSource::Downstream) => Fault::Client(Refusal::BODY_TOO_SLOW),
+            (ErrorType::HTTPStatus(503), _) => Fault::Client(Refusal::BUSY),
+            (ErrorType::HTTPStatus(status), _) => Fault::Other(*status),
+            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => {
+                Fault::Client(Refusal::bad("the head of the request is malformed"))
+            }
+            // What the door says of the body.
+            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::InvalidData) => {
+                Fault::Client(Refusal::BODY_MALFORMED)
+            }
+            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::TimedOut) => {
+                Fault::Client(Refusal::BODY_TOO_SLOW)
+            }
+            (_, ErrorSource::Downstream) => Fault::Gone,
+            (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => Fault::Other(504),
+            (_, ErrorSource::Upstream) => Fault::Other(502),
+            _ => Fault::Other(500),
+        }
+    }
+
+    /// 0 if there is nobody to be told.
+    fn status(&self) -> u16 {
+        match self {
+            Fault::Client(refusal) => refusal.status,
+            Fault::Gone => 0,
+            Fault::Other(status) => *status,
         }
     }
 }

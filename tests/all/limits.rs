@@ -290,7 +290,6 @@ fn connections_count_for_whom_a_trusted_proxy_names() {
 
 #[test]
 fn floods_over_http2_end_the_connection() {
-    const ENHANCE_YOUR_CALM: u32 = 11;
     let rapid_reset =
         |stream| [headers(stream), frame(kind::RST_STREAM, 0, stream, &code::CANCEL.to_be_bytes())].concat();
     // RFC 9113, 8.2.2.
@@ -310,7 +309,7 @@ fn floods_over_http2_end_the_connection() {
                 Event::Silence => panic!("{:?}", h2.heard),
             }
         }
-        assert_eq!(goaway, Some(ENHANCE_YOUR_CALM), "{times} {:?}", h2.heard);
+        assert_eq!(goaway, Some(code::ENHANCE_YOUR_CALM), "{times} {:?}", h2.heard);
         until("the count", || met(&running, "http2_flood") == times as f64 + 1.0);
     }
     running.stop();

@@ -88,6 +88,11 @@ fn serve_platform(mut stream: &TcpStream, connection: usize, sender: &mpsc::Send
                 format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
             }
             path if path.contains("/nothing") => String::new(),
+            path if path.contains("/never") => {
+                sender.send(seen).ok()?;
+                // Until the gateway gives up.
+                return reader.read(&mut [0]).ok().and(None);
+            }
             _ if seen.head.starts_with("HEAD") => format!("{head}Content-Length: 42\r\n\r\n"),
             _ => format!("{head}Content-Length: {}\r\n\r\n", body.len()),
         };

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -13,9 +13,10 @@ use waypost::{
 };
 
 use crate::client::{Conn, Heard, PATIENCE, Response, Wire, head};
+use crate::http2::raw::{Event, Raw, block, code, flag, frame, kind};
 use crate::lanes::{Lane, Request};
 use crate::platform::Origin;
-use crate::serve;
+use crate::serve::{self, metric};
 
 pub const HOST: &str = "old.example";
 
@@ -260,12 +261,89 @@ fn a_body_that_comes_too_slowly_is_408() {
                     sent += 1;
                 };
                 assert_eq!(heard, Heard::Bytes, "{lane}");
-                assert_eq!(answer(&mut wire, &mut buffer).status, 408, "{lane}");
+                let got = answer(&mut wire, &mut buffer);
+                assert!(got.status == 408 && got.text().contains("took too long"), "{lane}: {}", got.text());
                 assert!((9..=15).contains(&sent), "{lane}: {sent} seconds");
                 running.stop();
             });
         }
+        for (lane, length) in [(Lane::H2, "100"), (Lane::H2c, "100"), (Lane::H2, "")] {
+            scope.spawn(move || slow_body_over_http2(lane, length));
+        }
     });
+}
+
+/// A byte every five seconds, or none if the length is not told.
+fn slow_body_over_http2(lane: Lane, length: &str) {
+    let origin = Origin::start();
+    let (_routes, gateway) = gateway(origin.address);
+    let running = lane.start(gateway);
+    let mut h2 = Raw::connect(&lane.dial(&running, HOST));
+    h2.handshake().unwrap();
+    let mut fields =
+        vec![(":method", "POST"), (":scheme", if lane.is_tls() { "https" } else { "http" }), (":authority", HOST)];
+    fields.push((":path", "/r/1"));
+    if !length.is_empty() {
+        fields.push(("content-length", length));
+    }
+    h2.send(&frame(kind::HEADERS, flag::END_HEADERS, 1, &block(&fields)));
+    let begun = Instant::now();
+    let mut page = Vec::new();
+    loop {
+        match h2.next() {
+            Event::Frame(frame) if frame.is(kind::DATA) => {
+                page.extend(&frame.payload);
+                if frame.has(flag::END_STREAM) {
+                    break;
+                }
+            }
+            Event::Frame(_) => {}
+            Event::Silence if begun.elapsed() < PATIENCE => {
+                if !length.is_empty() {
+                    h2.send(&frame(kind::DATA, 0, 1, b"x"));
+                }
+            }
+            event => panic!("{lane}: {event:?}, {:?}", h2.heard),
+        }
+    }
+    let took = begun.elapsed().as_secs();
+    let page = String::from_utf8_lossy(&page);
+    assert!(page.contains("the body of the request took too long"), "{lane}: {page}");
+    assert!((9..=16).contains(&took), "{lane}: {took} seconds");
+    assert_eq!(metric(&running, "waypost_limits_total{limit=\"body_rate\"}"), 1.0, "{lane}");
+    // The connection is none the worse for it.
+    fields.truncate(3);
+    let get = [&[(":method", "GET"), (":path", "/v")][..], &fields[1..]].concat();
+    h2.send(&frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 3, &block(&get)));
+    while !matches!(h2.next(), Event::Frame(frame) if frame.is(kind::DATA) && frame.payload == b"ours") {}
+    running.stop();
+}
+
+#[test]
+fn requests_taken_back_from_platforms_count_as_resets() {
+    let origin = Origin::start();
+    let (_routes, mut gateway) = gateway(origin.address);
+    gateway.limits.resets = 5;
+    let running = Lane::H2c.start(gateway);
+    let mut h2 = Raw::connect(&Lane::H2c.dial(&running, HOST));
+    h2.handshake().unwrap();
+    for stream in [1, 3, 5, 7, 9, 11] {
+        // One with a body that has not come yet, others that wait for the answer.
+        let (method, more) = if stream == 1 { ("POST", 0) } else { ("GET", flag::END_STREAM) };
+        let fields = [(":method", method), (":scheme", "http"), (":authority", HOST), (":path", "/r/never")];
+        h2.send(&frame(kind::HEADERS, flag::END_HEADERS | more, stream, &block(&fields)));
+        if stream > 1 {
+            origin.next();
+        }
+        h2.send(&frame(kind::RST_STREAM, 0, stream, &code::CANCEL.to_be_bytes()));
+    }
+    let end = std::iter::repeat_with(|| h2.next())
+        .find(|event| !matches!(event, Event::Frame(frame) if !frame.is(kind::GOAWAY)))
+        .unwrap();
+    let Event::Frame(end) = end else { panic!("{:?}", h2.heard) };
+    assert_eq!(end.error(), Some(code::ENHANCE_YOUR_CALM), "{:?}", h2.heard);
+    assert_eq!(metric(&running, "waypost_limits_total{limit=\"http2_flood\"}"), 1.0);
+    running.stop();
 }
 
 #[test]
