@@ -4,6 +4,9 @@
 //! from there, in order, and all their answers go out in one write. Only what can't be finished at once is kept: the
 //! beginning of a head, an answer that the client takes slowly.
 
+mod handover;
+mod requests;
+
 use std::{
     cell::RefCell,
     future::poll_fn,
@@ -14,9 +17,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
-use pingora::apps::HttpServerApp;
-use pingora::protocols::http::ServerSession;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     sync::OwnedSemaphorePermit,
@@ -24,15 +24,13 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::body::{self, Body, Framing, MAX_PASSING};
 use super::connection::{Connection, Pace, Socket};
-use super::head::{self, Bounds, Fault, Head};
+use super::head::{self, Fault};
 use super::{Door, drain::State, http2};
-use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
-use crate::model::Method;
-use crate::relay::Visit;
-use crate::telemetry::{Lane, Limit};
-use crate::url::is_uri_byte;
+use crate::answer::Refusal;
+use crate::telemetry::Limit;
+use handover::{Handover, Large};
+use requests::Passing;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
@@ -92,15 +90,6 @@ struct Http1<'d> {
     is_registered: bool,
 }
 
-/// A request body that nobody wants, and the request that is answered at its end.
-struct Passing {
-    body: Body,
-    left: u64,
-    facts: Facts<'static>,
-    persistence: Persistence,
-    then: Option<End>,
-}
-
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -122,20 +111,6 @@ enum Event {
     Large(Box<Large>),
     Http2,
     End(End),
-}
-
-/// A request for Pingora.
-struct Handover {
-    head: BytesMut,
-    body: Body,
-    facts: Facts<'static>,
-    is_last: bool,
-}
-
-/// An answer that takes its time.
-struct Large {
-    facts: Facts<'static>,
-    persistence: Persistence,
 }
 
 /// How a connection ends.
@@ -280,140 +255,6 @@ impl<'d> Http1<'d> {
         Poll::Ready(())
     }
 
-    /// Answers into `output` what has arrived as a whole; how much of `input` that was.
-    fn take_in(&mut self, input: &[u8], output: &mut Vec<u8>) -> usize {
-        let mut at = 0;
-        while at < input.len() && self.next.is_none() {
-            let rest = &input[at..];
-            if let Some(passing) = &mut self.body {
-                match passing.pass(rest) {
-                    Ok(passed) => at += passed,
-                    Err(fault) => {
-                        self.body = None;
-                        self.fault(fault, output);
-                        break;
-                    }
-                }
-                if !passing.body.is_done() {
-                    break;
-                }
-                if let Some(passed) = self.body.take() {
-                    self.passed(*passed, output);
-                }
-                continue;
-            }
-            if output.len() > INPUT {
-                // What is answered goes out first.
-                self.is_news = true;
-                break;
-            }
-            if self.requests == 0 && self.is_preface(rest) {
-                break;
-            }
-            if head::empty_lines(rest) == rest.len() {
-                // After a body, not before a request: nothing to wait for.
-                at = input.len();
-                break;
-            }
-            match head::parse(rest, self.bounds()) {
-                Ok(Some(head)) => {
-                    at += head.length;
-                    self.request(&head, rest, output);
-                }
-                Ok(None) => break,
-                Err(fault) => self.fault(fault, output),
-            }
-        }
-        at
-    }
-
-    /// Answers a request, or says who will.
-    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Vec<u8>) {
-        let door = self.door;
-        self.requests += 1;
-        let facts = Facts::read(&Parts {
-            method: head.method,
-            target: head.target,
-            host: head.host,
-            secure: self.connection.is_secure(),
-            sni: self.connection.sni(),
-            trusted: self.connection.trusted,
-            forwarded_host: head.forwarded_host,
-            forwarded_proto: head.forwarded_proto,
-            accept_language: head.accept_language,
-        });
-        let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
-        if is_spent {
-            door.metrics().limit(Limit::Requests);
-        }
-        let is_last = is_spent || !head.keep_alive || !door.drain.is_serving();
-        if !door.fast_lane && !facts.is_refused() {
-            self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
-            return;
-        }
-        let end = if head.keep_alive { End::Linger } else { End::Close };
-        // A body that nobody wants passes first, if it is short: then the connection can be used again. One that may be
-        // long, or that the client has not begun to send, is not waited for.
-        let (waits, then) = match head.framing {
-            Framing::Length(0) => (false, is_last.then_some(end)),
-            Framing::Length(length) if length <= MAX_PASSING && !head.expects => (true, is_last.then_some(end)),
-            Framing::Chunked if !head.expects => (true, Some(End::Linger)),
-            _ => (false, Some(End::Linger)),
-        };
-        let persistence = match then {
-            Some(_) => Persistence::Closed,
-            None if head.is_1_1 => Persistence::Kept,
-            None => Persistence::KeptAlive,
-        };
-        if waits {
-            // It is answered when its body has passed, and counted then; where it goes has to be known before.
-            let (body, facts) = (Body::new(head.framing), facts.into_owned());
-            self.next = match door.responder.decide(&facts) {
-                Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
-                _ => {
-                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then }));
-                    None
-                }
-            };
-            return;
-        }
-        self.next = match self.respond(&facts, persistence, output) {
-            Step::Answered(()) => then.map(Event::End),
-            Step::Large => Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence }))),
-            Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
-        };
-    }
-
-    /// Answers a request whose body has passed.
-    fn passed(&mut self, passed: Passing, output: &mut Vec<u8>) {
-        let Passing { facts, persistence, then, .. } = passed;
-        self.next = match self.respond(&facts, persistence, output) {
-            Step::Answered(()) => then.map(Event::End),
-            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence }))),
-            // It was ours when its body came: the routes have changed since.
-            Step::Relay(_) => Some(Event::End(End::Gone)),
-        };
-    }
-
-    fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Vec<u8>) -> Step<()> {
-        let head_only = facts.method == Method::Head;
-        let clock = self.door.responder.clock();
-        self.door.responder.respond(facts, Lane::Fast, |answer| {
-            clock.date(|date| wire::write(output, answer, head_only, persistence, date));
-        })
-    }
-
-    fn fault(&mut self, fault: Fault, output: &mut Vec<u8>) {
-        self.door.metrics().limit(fault.limit);
-        self.refuse(fault.refusal, output);
-    }
-
-    /// Answers that nothing more is read from this connection, and why.
-    fn refuse(&mut self, refusal: Refusal, output: &mut Vec<u8>) {
-        let _: Step<()> = self.respond(&Facts::refused(refusal), Persistence::Closed, output);
-        self.next = Some(Event::End(End::Linger));
-    }
-
     /// Sends what it can of `output`; the rest is kept.
     fn write(&mut self, cx: &mut Context<'_>, output: &[u8]) {
         let mut sent = 0;
@@ -515,85 +356,6 @@ impl<'d> Http1<'d> {
         self.is_registered = false;
     }
 
-    fn bounds(&self) -> Bounds {
-        Bounds { head: self.door.limits.head as usize, fields: self.door.limits.fields as usize }
-    }
-
-    /// Whether this is HTTP/2 by prior knowledge, or may become it.
-    fn is_preface(&mut self, input: &[u8]) -> bool {
-        if !self.door.h2c || self.connection.is_secure() {
-            return false;
-        }
-        let known = input.len().min(PREFACE.len());
-        if input[..known] != PREFACE[..known] {
-            return false;
-        }
-        if known == PREFACE.len() {
-            self.next = Some(Event::Http2);
-        }
-        true
-    }
-
-    fn into_http2(self) -> Connection {
-        let Http1 { mut connection, unread, door, .. } = self;
-        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate);
-        connection
-    }
-
-    /// Lets Pingora have the connection for one request; none if it can't be used again.
-    async fn relay(self, request: Handover) -> Option<Http1<'d>> {
-        let Http1 { door, mut connection, unread, requests, .. } = self;
-        let visit = Visit {
-            facts: request.facts,
-            lane: Lane::Session,
-            client: connection.client.map(|client| client.ip()),
-            trusted: connection.trusted,
-            is_last: request.is_last,
-        };
-        connection.begin_exchange(request.body, unread, door.limits.min_rate);
-        let mut session = ServerSession::new_http1(Box::new(connection));
-        session.set_pipelined_prefix(request.head);
-        session.set_connection_user_context(Some(Box::new(visit)));
-        let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
-        let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
-        let unread = connection.end_exchange()?;
-        let mut http = Http1::new(door, connection);
-        http.requests = requests;
-        http.is_news = !unread.is_empty();
-        http.unread = unread;
-        http.idle_since = door.responder.clock().now();
-        if request.is_last {
-            http.next = Some(Event::End(End::Linger));
-        }
-        Some(http)
-    }
-
-    /// Makes an answer that takes its time.
-    async fn answer_at_length(&mut self, request: Large) {
-        let Large { facts, persistence } = request;
-        let head_only = facts.method == Method::Head;
-        let date = self.door.responder.clock().date(<[u8]>::to_vec);
-        let written = self.door.responder.respond_at_length(facts, Lane::Fast, move |answer| {
-            let mut out = Vec::new();
-            wire::write(&mut out, answer, head_only, persistence, &date);
-            out
-        });
-        match written.await {
-            Some((answer, held)) => {
-                self.unsent = answer;
-                self.held = Some(held);
-                self.needs_flush = self.connection.is_secure();
-                self.is_news = !self.unread.is_empty();
-                self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
-            }
-            None => {
-                let mut answer = Vec::new();
-                self.refuse(Refusal::BUSY, &mut answer);
-                self.unsent = answer;
-            }
-        }
-    }
-
     async fn end(mut self, end: End) {
         if end == End::Gone {
             return;
@@ -601,36 +363,6 @@ impl<'d> Http1<'d> {
         self.connection.lingers = end == End::Linger;
         // An error means that the client is gone, which ends the connection as well.
         let _ = self.connection.shutdown().await;
-    }
-}
-
-impl Passing {
-    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
-        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::BODY_MALFORMED))?;
-        self.left = self.left.checked_sub(passed as u64).ok_or(bad(body::TOO_LONG))?;
-        Ok(passed)
-    }
-}
-
-impl Handover {
-    /// The head as Pingora takes it: every target a URI in origin-form. What was really asked for is in `facts`.
-    fn new(head: &Head<'_>, input: &[u8], facts: Facts<'_>, is_last: bool) -> Self {
-        let mut bytes = BytesMut::with_capacity(head.length + facts.target.len() / 2);
-        bytes.extend_from_slice(head.method.as_bytes());
-        bytes.extend_from_slice(b" ");
-        for &byte in &*facts.target {
-            if is_uri_byte(byte) {
-                bytes.extend_from_slice(&[byte]);
-            } else {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                bytes.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-        }
-        bytes.extend_from_slice(if head.is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
-        bytes.extend_from_slice(&input[head.skipped + head.line..head.length]);
-        let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
-        Handover { head: bytes, body, facts: facts.into_owned(), is_last }
     }
 }
 
@@ -654,6 +386,3 @@ const PARTING: u32 = 1;
 
 /// How long a client may take for the word that it is turned away.
 const TURN_AWAY_TIME: Duration = Duration::from_secs(2);
-
-/// RFC 9113, 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

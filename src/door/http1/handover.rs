@@ -1,0 +1,110 @@
+//! What a connection can't answer by itself, and how it comes back.
+
+use bytes::BytesMut;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::http::ServerSession;
+
+use super::{End, Event, Http1};
+use crate::answer::{Facts, Refusal, wire, wire::Persistence};
+use crate::door::{body::Body, connection::Connection, head::Head};
+use crate::model::Method;
+use crate::relay::Visit;
+use crate::telemetry::Lane;
+use crate::url::is_uri_byte;
+
+/// A request for Pingora.
+pub(super) struct Handover {
+    head: BytesMut,
+    body: Body,
+    facts: Facts<'static>,
+    is_last: bool,
+}
+
+/// An answer that takes its time.
+pub(super) struct Large {
+    pub facts: Facts<'static>,
+    pub persistence: Persistence,
+}
+
+impl<'d> Http1<'d> {
+    pub(super) fn into_http2(self) -> Connection {
+        let Http1 { mut connection, unread, door, .. } = self;
+        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate);
+        connection
+    }
+
+    /// Lets Pingora have the connection for one request; none if it can't be used again.
+    pub(super) async fn relay(self, request: Handover) -> Option<Http1<'d>> {
+        let Http1 { door, mut connection, unread, requests, .. } = self;
+        let visit = Visit {
+            facts: request.facts,
+            lane: Lane::Session,
+            client: connection.client.map(|client| client.ip()),
+            trusted: connection.trusted,
+            is_last: request.is_last,
+        };
+        connection.begin_exchange(request.body, unread, door.limits.min_rate);
+        let mut session = ServerSession::new_http1(Box::new(connection));
+        session.set_pipelined_prefix(request.head);
+        session.set_connection_user_context(Some(Box::new(visit)));
+        let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
+        let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
+        let unread = connection.end_exchange()?;
+        let mut http = Http1::new(door, connection);
+        http.requests = requests;
+        http.is_news = !unread.is_empty();
+        http.unread = unread;
+        http.idle_since = door.responder.clock().now();
+        if request.is_last {
+            http.next = Some(Event::End(End::Linger));
+        }
+        Some(http)
+    }
+
+    /// Makes an answer that takes its time.
+    pub(super) async fn answer_at_length(&mut self, request: Large) {
+        let Large { facts, persistence } = request;
+        let head_only = facts.method == Method::Head;
+        let date = self.door.responder.clock().date(<[u8]>::to_vec);
+        let written = self.door.responder.respond_at_length(facts, Lane::Fast, move |answer| {
+            let mut out = Vec::new();
+            wire::write(&mut out, answer, head_only, persistence, &date);
+            out
+        });
+        match written.await {
+            Some((answer, held)) => {
+                self.unsent = answer;
+                self.held = Some(held);
+                self.needs_flush = self.connection.is_secure();
+                self.is_news = !self.unread.is_empty();
+                self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
+            }
+            None => {
+                let mut answer = Vec::new();
+                self.refuse(Refusal::BUSY, &mut answer);
+                self.unsent = answer;
+            }
+        }
+    }
+}
+
+impl Handover {
+    /// The head as Pingora takes it: every target a URI in origin-form. What was really asked for is in `facts`.
+    pub(super) fn new(head: &Head<'_>, input: &[u8], facts: Facts<'_>, is_last: bool) -> Self {
+        let mut bytes = BytesMut::with_capacity(head.length + facts.target.len() / 2);
+        bytes.extend_from_slice(head.method.as_bytes());
+        bytes.extend_from_slice(b" ");
+        for &byte in &*facts.target {
+            if is_uri_byte(byte) {
+                bytes.extend_from_slice(&[byte]);
+            } else {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                bytes.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        bytes.extend_from_slice(if head.is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+        bytes.extend_from_slice(&input[head.skipped + head.line..head.length]);
+        let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
+        Handover { head: bytes, body, facts: facts.into_owned(), is_last }
+    }
+}

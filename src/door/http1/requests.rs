@@ -1,0 +1,185 @@
+//! What is made of the bytes that arrived: requests, and their answers.
+
+use super::handover::{Handover, Large};
+use super::{End, Event, Http1, INPUT};
+use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
+use crate::door::body::{self, Body, Framing, MAX_PASSING};
+use crate::door::head::{self, Bounds, Fault, Head};
+use crate::model::Method;
+use crate::telemetry::{Lane, Limit};
+
+/// A request body that nobody wants, and the request that is answered at its end.
+pub(super) struct Passing {
+    pub body: Body,
+    left: u64,
+    facts: Facts<'static>,
+    persistence: Persistence,
+    then: Option<End>,
+}
+
+impl Http1<'_> {
+    /// Answers into `output` what has arrived as a whole; how much of `input` that was.
+    pub(super) fn take_in(&mut self, input: &[u8], output: &mut Vec<u8>) -> usize {
+        let mut at = 0;
+        while at < input.len() && self.next.is_none() {
+            let rest = &input[at..];
+            if let Some(passing) = &mut self.body {
+                match passing.pass(rest) {
+                    Ok(passed) => at += passed,
+                    Err(fault) => {
+                        self.body = None;
+                        self.fault(fault, output);
+                        break;
+                    }
+                }
+                if !passing.body.is_done() {
+                    break;
+                }
+                if let Some(passed) = self.body.take() {
+                    self.passed(*passed, output);
+                }
+                continue;
+            }
+            if output.len() > INPUT {
+                // What is answered goes out first.
+                self.is_news = true;
+                break;
+            }
+            if self.requests == 0 && self.is_preface(rest) {
+                break;
+            }
+            if head::empty_lines(rest) == rest.len() {
+                // After a body, not before a request: nothing to wait for.
+                at = input.len();
+                break;
+            }
+            match head::parse(rest, self.bounds()) {
+                Ok(Some(head)) => {
+                    at += head.length;
+                    self.request(&head, rest, output);
+                }
+                Ok(None) => break,
+                Err(fault) => self.fault(fault, output),
+            }
+        }
+        at
+    }
+
+    /// Answers a request, or says who will.
+    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Vec<u8>) {
+        let door = self.door;
+        self.requests += 1;
+        let facts = Facts::read(&Parts {
+            method: head.method,
+            target: head.target,
+            host: head.host,
+            secure: self.connection.is_secure(),
+            sni: self.connection.sni(),
+            trusted: self.connection.trusted,
+            forwarded_host: head.forwarded_host,
+            forwarded_proto: head.forwarded_proto,
+            accept_language: head.accept_language,
+        });
+        let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
+        if is_spent {
+            door.metrics().limit(Limit::Requests);
+        }
+        let is_last = is_spent || !head.keep_alive || !door.drain.is_serving();
+        if !door.fast_lane && !facts.is_refused() {
+            self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
+            return;
+        }
+        let end = if head.keep_alive { End::Linger } else { End::Close };
+        // A body that nobody wants passes first, if it is short: then the connection can be used again. One that may be
+        // long, or that the client has not begun to send, is not waited for.
+        let (waits, then) = match head.framing {
+            Framing::Length(0) => (false, is_last.then_some(end)),
+            Framing::Length(length) if length <= MAX_PASSING && !head.expects => (true, is_last.then_some(end)),
+            Framing::Chunked if !head.expects => (true, Some(End::Linger)),
+            _ => (false, Some(End::Linger)),
+        };
+        let persistence = match then {
+            Some(_) => Persistence::Closed,
+            None if head.is_1_1 => Persistence::Kept,
+            None => Persistence::KeptAlive,
+        };
+        if waits {
+            // It is answered when its body has passed, and counted then; where it goes has to be known before.
+            let (body, facts) = (Body::new(head.framing), facts.into_owned());
+            self.next = match door.responder.decide(&facts) {
+                Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+                _ => {
+                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then }));
+                    None
+                }
+            };
+            return;
+        }
+        self.next = match self.respond(&facts, persistence, output) {
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence }))),
+            Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+        };
+    }
+
+    /// Answers a request whose body has passed.
+    fn passed(&mut self, passed: Passing, output: &mut Vec<u8>) {
+        let Passing { facts, persistence, then, .. } = passed;
+        self.next = match self.respond(&facts, persistence, output) {
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence }))),
+            // It was ours when its body came: the routes have changed since.
+            Step::Relay(_) => Some(Event::End(End::Gone)),
+        };
+    }
+
+    fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Vec<u8>) -> Step<()> {
+        let head_only = facts.method == Method::Head;
+        let clock = self.door.responder.clock();
+        self.door.responder.respond(facts, Lane::Fast, |answer| {
+            clock.date(|date| wire::write(output, answer, head_only, persistence, date));
+        })
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault, output: &mut Vec<u8>) {
+        self.door.metrics().limit(fault.limit);
+        self.refuse(fault.refusal, output);
+    }
+
+    /// Answers that nothing more is read from this connection, and why.
+    pub(super) fn refuse(&mut self, refusal: Refusal, output: &mut Vec<u8>) {
+        let _: Step<()> = self.respond(&Facts::refused(refusal), Persistence::Closed, output);
+        self.next = Some(Event::End(End::Linger));
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { head: self.door.limits.head as usize, fields: self.door.limits.fields as usize }
+    }
+
+    /// Whether this is HTTP/2 by prior knowledge, or may become it.
+    fn is_preface(&mut self, input: &[u8]) -> bool {
+        if !self.door.h2c || self.connection.is_secure() {
+            return false;
+        }
+        let known = input.len().min(PREFACE.len());
+        if input[..known] != PREFACE[..known] {
+            return false;
+        }
+        if known == PREFACE.len() {
+            self.next = Some(Event::Http2);
+        }
+        true
+    }
+}
+
+impl Passing {
+    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
+        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::BODY_MALFORMED))?;
+        self.left = self.left.checked_sub(passed as u64).ok_or(bad(body::TOO_LONG))?;
+        Ok(passed)
+    }
+}
+
+/// RFC 9113, 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
