@@ -1,0 +1,295 @@
+//! Files: what is read from them, what is found wrong, what a reload keeps.
+
+use super::*;
+
+#[test]
+fn keys_of_every_encoding_meet_their_certificates_under_any_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let ecdsa = good("sec1.example");
+    write(dir.path(), "a/one.crt", &ecdsa.chain());
+    write(dir.path(), "b/two.key", &pem("EC PRIVATE KEY", unwrapped(ecdsa.key.serialized_der())));
+    let rsa = made(&["pkcs1.example"], &PKCS_RSA_SHA256, (2020, 2090), None);
+    write(dir.path(), "three.pem", &(pem("RSA PRIVATE KEY", unwrapped(rsa.key.serialized_der())) + &rsa.chain()));
+    let p384 = made(&["p384.example"], &PKCS_ECDSA_P384_SHA384, (2020, 2090), None);
+    let eddsa = made(&["ed25519.example"], &PKCS_ED25519, (2020, 2090), None);
+    let several = format!(
+        "some text\n{}{}{}{}",
+        eddsa.chain(),
+        p384.key.serialize_pem(),
+        p384.chain(),
+        eddsa.key.serialize_pem()
+    );
+    write(dir.path(), "four.PEM", &several);
+    let rsa8 = made(&["pkcs8.example"], &PKCS_RSA_SHA256, (2020, 2090), None);
+    write(dir.path(), "five.cer", &rsa8.both().replace('\n', "\r\n"));
+    write(dir.path(), "readme.txt", "not a certificate");
+
+    let (tls, report) = production(dir.path());
+    assert_eq!(codes(&report), Vec::<&str>::new());
+    assert_eq!((report.certificates, report.names, report.read), (5, 5, 5));
+    for (name, made) in [
+        ("sec1.example", &ecdsa),
+        ("pkcs1.example", &rsa),
+        ("p384.example", &p384),
+        ("ed25519.example", &eddsa),
+        ("pkcs8.example", &rsa8),
+    ] {
+        assert_eq!(served(&tls, BOTH, name).as_ref(), Some(&made.der), "{name}");
+    }
+}
+
+#[test]
+fn chains_are_put_in_order_and_completed_from_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = ca("root", None);
+    let upper = ca("upper", Some(&root));
+    let lower = ca("lower", Some(&upper));
+    let leaf = made(&["a.example"], &PKCS_ECDSA_P256_SHA256, (2020, 2090), Some(&lower));
+    let cert = |authority: &Authority| pem("CERTIFICATE", authority.certificate.der());
+    write(dir.path(), "a.pem", &(cert(&root) + &cert(&lower) + &leaf.chain() + &leaf.key.serialize_pem()));
+    let (_, report) = production(dir.path());
+    assert_eq!((codes(&report), report.certificates), (vec![], 1));
+
+    write(dir.path(), "intermediates.pem", &cert(&upper));
+    let (tls, report) = production(dir.path());
+    assert_eq!(codes(&report), Vec::<&str>::new());
+    let (client, _) = shake(&tls.server_config(&[]), &Arc::new(client(ANY, BOTH)), "a.example").unwrap();
+    let want = [&leaf.der, lower.certificate.der(), upper.certificate.der()];
+    assert!(
+        client.peer_certificates().unwrap().iter().eq(want),
+        "the leaf, who signed it, who signed that, and no root"
+    );
+
+    let alone = tempfile::tempdir().unwrap();
+    write(alone.path(), "a.pem", &leaf.both());
+    let (_, report) = production(alone.path());
+    assert_eq!(codes(&report), ["incomplete-chain"]);
+    assert!(report.diagnostics[0].hint.as_ref().unwrap().contains("lower") && report.faulty.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_found_where_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (a, b) = (good("a.example"), good("b.example"));
+    write(dir.path(), "lonely.pem", &("\n".to_owned() + &a.chain()));
+    write(dir.path(), "spare.key", &b.key.serialize_pem());
+    write(dir.path(), "expired.pem", &made(&["old.example"], &PKCS_ECDSA_P256_SHA256, (2001, 2002), None).both());
+    write(dir.path(), "early.pem", &made(&["new.example"], &PKCS_ECDSA_P256_SHA256, (2089, 2090), None).both());
+    write(dir.path(), "nameless.pem", &made(&[], &PKCS_ECDSA_P256_SHA256, (2020, 2090), None).both());
+    write(dir.path(), "cut.pem", &b.chain().replace("-----END CERTIFICATE-----", ""));
+    write(dir.path(), "odd.pem", &pem("CERTIFICATE", b"\x30\x03\x02\x01\x01"));
+    write(dir.path(), "oddkey.pem", &pem("PRIVATE KEY", b"\x30\x03\x02\x01\x01"));
+    write(dir.path(), "secret.key", &b.key.serialize_pem().replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE"));
+    write(dir.path(), "empty.pem", "");
+    write(dir.path(), "ssh.key", &pem("OPENSSH PRIVATE KEY", b"x"));
+    write(dir.path(), "request.pem", &pem("CERTIFICATE REQUEST", b"x").replace('=', "?"));
+    fs::write(dir.path().join("binary.crt"), &*a.der).unwrap();
+    let soon = Timestamp::now().as_second() + 3 * 86_400;
+    let (_, report) = production(dir.path());
+    let mut found: Vec<(String, u32, &str)> =
+        report.diagnostics.iter().map(|f| (f.file.replace(&at(""), ""), f.line, f.code)).collect();
+    found.sort();
+    let want = [
+        ("binary.crt", 1, "bad-certificate"),
+        ("cut.pem", 1, "bad-certificate"),
+        ("early.pem", 1, "early-certificate"),
+        ("empty.pem", 1, "bad-certificate"),
+        ("expired.pem", 1, "expired-certificate"),
+        ("lonely.pem", 2, "certificate-without-key"),
+        ("nameless.pem", 1, "nameless-certificate"),
+        ("odd.pem", 1, "bad-certificate"),
+        ("oddkey.pem", 1, "bad-key"),
+        ("secret.key", 1, "bad-key"),
+        ("spare.key", 1, "key-without-certificate"),
+        ("ssh.key", 1, "bad-key"),
+    ];
+    assert_eq!(found, want.map(|(file, line, code)| (file.to_owned(), line, code)));
+    let text: String = report.diagnostics.iter().map(ToString::to_string).collect();
+    let secret = b.key.serialize_pem().lines().nth(1).unwrap().to_owned();
+    let shown = "lonely.pem:2:1\n  |\n2 | -----BEGIN CERTIFICATE-----\n  | ^^^^";
+    assert!(text.contains(shown), "{text}");
+    assert!(!text.contains(&secret), "no finding quotes a key");
+
+    // A certificate that is about to expire, by looking at a good one later.
+    let later = tempfile::tempdir().unwrap();
+    write(later.path(), "a.pem", &a.both());
+    let mut store = Store::new(later.path());
+    assert_eq!(codes(&store.load(soon).unwrap()), Vec::<&str>::new());
+    let end = date_time_ymd(2090, 1, 1).unix_timestamp();
+    let report = store.load(end - 20 * 86_400).unwrap();
+    assert_eq!((codes(&report), report.read), (vec!["expiring-certificate"], 0));
+    assert_eq!(report.diagnostics[0].severity, Severity::Warning);
+    assert!(report.diagnostics[0].message.ends_with("expires on 2090-01-01 00:00 UTC, in 20 days"));
+}
+
+#[test]
+fn keys_that_anyone_may_read_are_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.pem", &good("a.example").both());
+    fs::set_permissions(dir.path().join("a.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (_, report) = production(dir.path());
+    assert_eq!(codes(&report), ["exposed-key"]);
+    assert!(report.diagnostics[0].message.contains("644") && report.faulty.is_empty());
+}
+
+#[test]
+fn weak_keys_are_told() {
+    let file = CertFile::parse(WEAK.as_bytes(), &Arc::from("weak.pem"));
+    let found: Vec<_> = file.findings.iter().map(|finding| (finding.code, finding.severity)).collect();
+    assert_eq!(found, [("weak-key", Severity::Error)]);
+    assert!(file.findings[0].message.contains("1024 bits"));
+}
+
+#[test]
+fn five_thousand_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = ca("intermediate", Some(&ca("root", None)));
+    let intermediate = pem("CERTIFICATE", authority.certificate.der());
+    let ders: Vec<_> = (0..5_000)
+        .map(|n| {
+            let name = format!("h{n}.example");
+            let one = made(&[&name], &PKCS_ECDSA_P256_SHA256, (2020, 2090), Some(&authority));
+            fs::write(dir.path().join(format!("{n}.pem")), one.chain() + &intermediate).unwrap();
+            write(dir.path(), &format!("{n}.key"), &one.key.serialize_pem());
+            one.der
+        })
+        .collect();
+    let before = resident();
+    let (tls, report) = production(dir.path());
+    println!("5,000 certificates: {:?}, {} KiB", report.elapsed, resident() - before);
+    assert_eq!((report.certificates, report.names, codes(&report)), (5_000, 5_000, vec![]));
+    let index = tls.resolver.index.load();
+    for (n, der) in ders.iter().enumerate() {
+        let name = format!("h{n}.example");
+        assert_eq!(&index.pick(Some(&name), ECDSA, now()).unwrap().leaf.der, der);
+    }
+    assert_eq!(served(&tls, BOTH, "h4321.example").as_ref(), Some(&ders[4321]));
+    write(dir.path(), "4321.pem", &good("new.example").both());
+    let report = tls.reload().unwrap();
+    println!("one replaced: {:?}", report.elapsed);
+    assert_eq!(report.read, 1);
+    assert!(served(&tls, BOTH, "new.example").is_some());
+}
+
+/// KiB of memory that this process holds.
+fn resident() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+}
+
+#[test]
+fn hosts_without_a_certificate_are_one_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tls, _) = production(dir.path());
+    let host = |text: String| HostPattern::parse(&text).unwrap();
+    let hosts: Vec<_> =
+        (0..7).map(|n| host(format!("h{n}.b.example"))).chain([host("*.b.example".to_owned())]).collect();
+    let finding = tls.uncovered(&hosts).unwrap();
+    assert!(finding.message.starts_with("8 hosts of the routes have no certificate: h0.b.example, "), "{finding}");
+    assert!(finding.message.ends_with("h4.b.example, and 3 more"), "{finding}");
+    write(dir.path(), "b.pem", &good("*.b.example").both());
+    tls.reload().unwrap();
+    assert_eq!(tls.uncovered(&hosts), None);
+    assert!(tls.uncovered(&[host("b.example".to_owned())]).is_some());
+}
+
+#[test]
+fn a_reload_reads_what_changed_and_a_bad_file_keeps_its_last_good_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (good("a.example"), good("b.example"));
+    write(dir.path(), "a.pem", &a.both());
+    write(dir.path(), "b.crt", &b.chain());
+    write(dir.path(), "b.key", &b.key.serialize_pem());
+    let (tls, report) = production(dir.path());
+    assert_eq!(report.read, 3);
+    let server = tls.server_config(&[]);
+    assert_eq!(tls.reload().unwrap().read, 0);
+
+    let renewed = good("a.example");
+    write(dir.path(), "a.pem", &renewed.both());
+    let report = tls.reload().unwrap();
+    assert_eq!((report.read, report.removed, report.certificates), (1, 0, 2));
+    assert_eq!(served(&tls, BOTH, "a.example"), Some(renewed.der.clone()));
+    let (client, _) = shake(&server, &Arc::new(client(ANY, BOTH)), "a.example").unwrap();
+    assert_eq!(client.peer_certificates().unwrap()[0], renewed.der, "settings that were given out follow");
+
+    // Cut off.
+    write(dir.path(), "a.pem", &a.both()[..100]);
+    let report = tls.reload().unwrap();
+    assert_eq!((report.read, report.faulty.len(), codes(&report)), (1, 1, vec!["bad-certificate"]));
+    assert_eq!(served(&tls, BOTH, "a.example"), Some(renewed.der.clone()));
+    let metrics = || String::from_utf8(tls.metrics.text().unwrap()).unwrap();
+    assert!(metrics().contains("waypost_certificate_faulty 1") && metrics().contains("waypost_certificates 2"));
+
+    // Half of a renewal: the key comes later.
+    let next = good("b.example");
+    write(dir.path(), "b.crt", &next.chain());
+    let report = tls.reload().unwrap();
+    assert_eq!(codes(&report), ["bad-certificate", "certificate-without-key", "key-without-certificate"]);
+    assert_eq!(served(&tls, BOTH, "b.example"), Some(b.der.clone()));
+    write(dir.path(), "b.key", &next.key.serialize_pem());
+    tls.reload().unwrap();
+    assert_eq!(served(&tls, BOTH, "b.example"), Some(next.der));
+
+    // An expired one is no replacement.
+    write(dir.path(), "a.pem", &made(&["a.example"], &PKCS_ECDSA_P256_SHA256, (2000, 2001), None).both());
+    tls.reload().unwrap();
+    assert_eq!(served(&tls, BOTH, "a.example"), Some(renewed.der));
+
+    let expiry = r#"waypost_certificate_expiry_timestamp_seconds{name="a.example"}"#;
+    assert!(metrics().contains(expiry));
+    fs::remove_file(dir.path().join("a.pem")).unwrap();
+    let report = tls.reload().unwrap();
+    assert_eq!((report.read, report.removed, codes(&report)), (0, 1, vec![]));
+    assert_eq!(served(&tls, BOTH, "a.example"), None);
+    assert!(!metrics().contains(expiry));
+    fs::rename(dir.path(), dir.path().with_extension("away")).unwrap();
+    assert!(tls.reload().is_err());
+    assert!(served(&tls, BOTH, "b.example").is_some());
+    fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0..2_000usize, with: u8) {
+        let name: Arc<str> = Arc::from("any.pem");
+        CertFile::parse(&bytes, &name);
+        CertFile::parse(pem("CERTIFICATE", &bytes).as_bytes(), &name);
+        for kind in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"] {
+            CertFile::parse(pem(kind, &bytes).as_bytes(), &name);
+        }
+        // One byte of a good one changed.
+        static MADE: std::sync::LazyLock<Made> = std::sync::LazyLock::new(|| good("a.example"));
+        for (label, der) in [("CERTIFICATE", &*MADE.der), ("PRIVATE KEY", MADE.key.serialized_der())] {
+            let mut der = der.to_vec();
+            let at = at % der.len();
+            der[at] = with;
+            CertFile::parse(pem(label, &der).as_bytes(), &name);
+            let mut text = pem(label, &der).into_bytes();
+            let at = (at * 2) % text.len();
+            text[at] = with;
+            CertFile::parse(&text, &name);
+        }
+    }
+}
+
+/// A certificate for an RSA key of 1024 bits, which rcgen doesn't make. Nobody has the key.
+const WEAK: &str = "\
+-----BEGIN CERTIFICATE-----
+MIICFTCCAX6gAwIBAgIUbl5AkAiyMgIGUlhwllWiBOlNMdwwDQYJKoZIhvcNAQEL
+BQAwDzENMAsGA1UEAwwEd2VhazAgFw0yNjExMjIxNDE5MDNaGA8yMDgxMDgyNTE0
+MTkwM1owDzENMAsGA1UEAwwEd2VhazCBnzANBgkqhkiG9w0BAQEFAAOBjQAwgYkC
+gYEAyo548daQeDvdZAJQcexRTPb9JuJS2tJwH4uSndFX10+mHX7ZX3VuCnaCmTN2
+3kgLjdi5+K3+QFMwVz3A+NPWENdYt6xwgdX2DFkucquFh0XcGvbwtuax41ZgHVGo
+Ua0zVSF7oRwU5EJaMI+BbubKlDlrtxZrO5JQ7PgaUfgbIbsCAwEAAaNsMGowHQYD
+VR0OBBYEFFC6u8DaNLPsfyDPrwoU8gnlQuIkMB8GA1UdIwQYMBaAFFC6u8DaNLPs
+fyDPrwoU8gnlQuIkMA8GA1UdEwEB/wQFMAMBAf8wFwYDVR0RBBAwDoIMd2Vhay5l
+eGFtcGxlMA0GCSqGSIb3DQEBCwUAA4GBAJN1LPr+7Ui/Mp67I38cBsiELC/tglOM
+x0pkrNOsEExZo3RudnLsDOXoLN17twsnR+Y7k55CNi0oBv0u1nr0CVuxn99XXhzt
+NCFzeSfJZwvOYrwbTIpWDlQZ+nIEDXLiETlZuRfzLOTtJjr4wjhO7CwmRZsriUsd
+2j4mciiFGVik
+-----END CERTIFICATE-----
+";
