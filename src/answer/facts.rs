@@ -65,8 +65,9 @@ impl<'a> Facts<'a> {
         if let Some(name) = parts.sni
             && let Some(asked) = host
             && !same_name(asked, name)
-            // What is no host at all is malformed, not misdirected; the decision says so.
-            && Host::parse(asked).is_ok()
+            // What is no host at all is malformed, not misdirected; the decision says so. An international name has
+            // several spellings, and TLS one.
+            && Host::parse(asked).is_ok_and(|asked| !same_name(asked.as_str().as_bytes(), name))
         {
             refused = refused.or(Some(Refusal::MISDIRECTED));
         }
@@ -105,6 +106,11 @@ impl<'a> Facts<'a> {
             accept_language: None,
             refused: Some(refusal),
         }
+    }
+
+    /// The same request, refused.
+    pub fn refuse(self, refusal: Refusal) -> Self {
+        Facts { refused: Some(refusal), ..self }
     }
 
     /// What the decision looks at.
@@ -223,6 +229,9 @@ mod tests {
             ("b.example", "a.example", Some(421)),
             ("www.a.example", "a.example", Some(421)),
             ("a b", "a.example", None),
+            ("青山.example", "xn--rht138k.example", None),
+            ("青山。Example:8443", "xn--rht138k.example", None),
+            ("青山.example", "a.example", Some(421)),
             ("[::1]:443", "a.example", Some(421)),
         ] {
             let parts = Parts { sni: Some(sni), secure: true, ..get("/", host) };

@@ -29,6 +29,7 @@ use http::header::{self, HeaderName};
 use crate::model::{Gone, Verdict};
 use crate::pages::{self, Lang, Page};
 use crate::routing::{Decision, Request, SiteTable};
+use crate::telemetry::Limit;
 
 pub use clock::Clock;
 pub use facts::{Facts, Parts};
@@ -42,25 +43,41 @@ pub struct Refusal {
     pub status: u16,
     /// What is wrong, in English, for whoever repairs the client.
     pub reason: &'static str,
+    /// The limit that the client met, which is counted.
+    pub limit: Option<Limit>,
 }
 
 impl Refusal {
     /// The connection was opened for another host (RFC 9110, 15.5.20).
     pub const MISDIRECTED: Refusal =
-        Refusal { status: 421, reason: "this connection was opened for another host: open one for this host" };
+        Refusal::new(421, "this connection was opened for another host: open one for this host");
 
     /// A body that does not come.
-    pub const BODY_TOO_SLOW: Refusal = Refusal { status: 408, reason: "the body of the request took too long" };
+    pub const BODY_TOO_SLOW: Refusal = Refusal::limited(408, "the body of the request took too long", Limit::BodyRate);
 
     /// A body that is malformed.
-    pub const BODY_MALFORMED: Refusal = Refusal::bad("the body is not framed as chunks should be");
+    pub const BODY_MALFORMED: Refusal =
+        Refusal::limited(400, "the body is not framed as chunks should be", Limit::Malformed);
 
     /// Too many large answers are being sent.
-    pub const BUSY: Refusal = Refusal { status: 503, reason: "too many large files are being sent: try again later" };
+    pub const BUSY: Refusal = Refusal::new(503, "too many large files are being sent: try again later");
+
+    /// A request that came before a change and was to be answered after it, in a way that it can't be any more.
+    pub const CHANGED: Refusal = Refusal::new(503, "the routes have changed meanwhile: try again");
+
+    /// With this status.
+    pub const fn new(status: u16, reason: &'static str) -> Self {
+        Refusal { status, reason, limit: None }
+    }
+
+    /// With this status, since the client met a limit.
+    pub const fn limited(status: u16, reason: &'static str, limit: Limit) -> Self {
+        Refusal { status, reason, limit: Some(limit) }
+    }
 
     /// 400.
     pub const fn bad(reason: &'static str) -> Self {
-        Refusal { status: 400, reason }
+        Refusal::new(400, reason)
     }
 }
 
@@ -184,14 +201,14 @@ pub fn answer<'a>(
     }
 }
 
-/// The answer to a request that is refused as `refused` says.
-fn refusal<'a>(
-    refused: Refusal,
+/// The answer to a request that is refused.
+fn refused<'a>(
+    refusal: Refusal,
     decision: &Decision<'a>,
     request: &Request<'_>,
     accept_language: Option<&str>,
 ) -> Answer<'a> {
-    Answer { status: refused.status, ..answer(decision, request, accept_language, NO_STORE) }
+    Answer { status: refusal.status, ..answer(decision, request, accept_language, NO_STORE) }
 }
 
 fn page_answer<'a>(

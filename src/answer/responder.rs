@@ -7,10 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, answer, refusal, sitemap};
+use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, answer, refused, sitemap};
 use crate::config::Gateway;
-use crate::model::Verdict;
-use crate::routing::{Decision, Scratch};
+use crate::model::{Outcome, Verdict};
+use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics};
 
 /// What every answer is made from.
@@ -40,12 +40,22 @@ pub enum Step<R> {
 }
 
 /// What is to be asked of a platform.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Relayed {
     /// Its name in gateway.toml.
     pub platform: String,
     /// Path and query.
     pub path: String,
+    live: Arc<Live>,
+    site: Option<usize>,
+    outcome: Outcome,
+}
+
+impl Relayed {
+    /// The site that the request is for.
+    pub fn site(&self) -> Option<&SiteTable> {
+        self.live.snapshot.sites().get(self.site?).map(|site| &**site)
+    }
 }
 
 thread_local! {
@@ -80,7 +90,20 @@ impl Responder {
 
     /// Decides, counts, and hands the answer to `write`. Never waits.
     pub fn respond<R>(&self, facts: &Facts<'_>, lane: Lane, write: impl FnOnce(&Answer<'_>) -> R) -> Step<R> {
-        self.step(facts, lane, false, write)
+        if let Some(refusal) = facts.refused {
+            return Step::Answered(self.refuse(facts, refusal, lane, write));
+        }
+        let live = self.live.load();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let request = facts.request();
+            let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
+            if let Some(elsewhere) = self.elsewhere(&live, &decision) {
+                return elsewhere;
+            }
+            self.count(&live, &decision, lane);
+            let languages = facts.accept_language.as_deref();
+            Step::Answered(write(&answer(&decision, &request, languages, &self.cache_control)))
+        })
     }
 
     /// What [`Responder::respond`] would come to, without answering or counting.
@@ -91,28 +114,70 @@ impl Responder {
         let live = self.live.load();
         SCRATCH.with_borrow_mut(|scratch| {
             let decision = live.snapshot.decide(&facts.request(), self.clock.now(), scratch);
-            self.elsewhere(&decision, false).unwrap_or(Step::Answered(()))
+            self.elsewhere(&live, &decision).unwrap_or(Step::Answered(()))
         })
     }
 
     /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time. The
-    /// permit is the answer's share of the memory that there is for such; it is to be dropped when the answer is sent. None
-    /// if clients that are slow to take theirs leave no room for more.
+    /// permit is the answer's share of the memory that there is for such; it is to be dropped when the answer is sent.
+    /// [`Refusal::BUSY`] if clients that are slow to take theirs leave no room for more.
     pub async fn respond_at_length<R: Send + 'static>(
         self: &Arc<Self>,
         facts: Facts<'static>,
         lane: Lane,
+        write: impl Fn(&Answer<'_>) -> R + Clone + Send + 'static,
+    ) -> (R, Option<OwnedSemaphorePermit>) {
+        match self.make(facts.clone(), write.clone()).await {
+            Some((made, room)) => {
+                let live = self.live.load();
+                SCRATCH.with_borrow_mut(|scratch| {
+                    self.count(&live, &live.snapshot.decide(&facts.request(), self.clock.now(), scratch), lane);
+                });
+                (made, Some(room))
+            }
+            None => (self.refuse(&facts, Refusal::BUSY, lane, write), None),
+        }
+    }
+
+    async fn make<R: Send + 'static>(
+        self: &Arc<Self>,
+        facts: Facts<'static>,
         write: impl FnOnce(&Answer<'_>) -> R + Send + 'static,
     ) -> Option<(R, OwnedSemaphorePermit)> {
         // Kept until there is room, so that no more than those few wait with an answer in memory.
         let _turn = timeout(PATIENCE, self.making.acquire()).await.ok()?.ok()?;
         let responder = self.clone();
-        let write = |answer: &Answer<'_>| (answer.body.len(), write(answer));
-        let made = tokio::task::spawn_blocking(move || responder.step(&facts, lane, true, write)).await;
-        let Ok(Step::Answered((length, made))) = made else { return None };
+        let made = tokio::task::spawn_blocking(move || {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let live = responder.live.load();
+                let request = facts.request();
+                let decision = live.snapshot.decide(&request, responder.clock.now(), scratch);
+                let languages = facts.accept_language.as_deref();
+                let answer = answer(&decision, &request, languages, &responder.cache_control);
+                (answer.body.len(), write(&answer))
+            })
+        });
+        let (length, made) = made.await.ok()?;
         let kilobytes = u32::try_from((length / 1024).min(ROOM)).unwrap_or(u32::MAX);
         let room = timeout(PATIENCE, self.room.clone().acquire_many_owned(kilobytes)).await.ok()?.ok()?;
         Some((made, room))
+    }
+
+    /// The answer to a request that is refused without asking the routes; it is counted.
+    pub fn refuse<R>(
+        &self,
+        facts: &Facts<'_>,
+        refusal: Refusal,
+        lane: Lane,
+        write: impl FnOnce(&Answer<'_>) -> R,
+    ) -> R {
+        if let Some(limit) = refusal.limit {
+            self.metrics.connections().limit(limit);
+        }
+        let verdict = Verdict::BadRequest(refusal.reason);
+        let decision = Decision { verdict, site: None, host: "", phase: None, source: None };
+        self.count(&self.live.load(), &decision, lane);
+        write(&refused(refusal, &decision, &facts.request(), facts.accept_language.as_deref()))
     }
 
     /// The answer to a request whose platform can't give one.
@@ -127,56 +192,35 @@ impl Responder {
     }
 
     /// Counts a request that a platform answered, or should have.
-    pub fn count_relayed(&self, facts: &Facts<'_>, lane: Lane) {
-        let live = self.live.load();
-        SCRATCH.with_borrow_mut(|scratch| {
-            self.count(&live, &live.snapshot.decide(&facts.request(), self.clock.now(), scratch), lane);
-        });
-    }
-
-    fn step<R>(
-        &self,
-        facts: &Facts<'_>,
-        lane: Lane,
-        may_take_long: bool,
-        write: impl FnOnce(&Answer<'_>) -> R,
-    ) -> Step<R> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let live = self.live.load();
-            let request = facts.request();
-            let languages = facts.accept_language.as_deref();
-            if let Some(refused) = facts.refused {
-                let verdict = Verdict::BadRequest(refused.reason);
-                let decision = Decision { verdict, site: None, host: "", phase: None, source: None };
-                self.count(&live, &decision, lane);
-                return Step::Answered(write(&refusal(refused, &decision, &request, languages)));
-            }
-            let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
-            if let Some(elsewhere) = self.elsewhere(&decision, may_take_long) {
-                return elsewhere;
-            }
-            self.count(&live, &decision, lane);
-            Step::Answered(write(&answer(&decision, &request, languages, &self.cache_control)))
-        })
+    pub fn count_relayed(&self, relayed: &Relayed, lane: Lane) {
+        self.count_as(&relayed.live, relayed.site, relayed.outcome, lane);
     }
 
     /// What is not answered here and now.
-    fn elsewhere<R>(&self, decision: &Decision<'_>, may_take_long: bool) -> Option<Step<R>> {
+    fn elsewhere<R>(&self, live: &Arc<Live>, decision: &Decision<'_>) -> Option<Step<R>> {
         match decision.verdict {
-            Verdict::Serve { platform, path } if self.served.contains(platform) => {
-                Some(Step::Relay(Relayed { platform: platform.to_owned(), path: path.to_owned() }))
-            }
-            Verdict::Sitemap(_) if !may_take_long && sitemap::is_large(decision) => Some(Step::Large),
+            Verdict::Serve { platform, path } if self.served.contains(platform) => Some(Step::Relay(Relayed {
+                platform: platform.to_owned(),
+                path: path.to_owned(),
+                live: live.clone(),
+                site: decision.site.map(|(number, _)| number),
+                outcome: decision.verdict.outcome(),
+            })),
+            Verdict::Sitemap(_) if sitemap::is_large(decision) => Some(Step::Large),
             _ => None,
         }
     }
 
     fn count(&self, live: &Live, decision: &Decision<'_>, lane: Lane) {
-        let counters = match decision.site.and_then(|(number, _)| live.counters.get(number)) {
+        self.count_as(live, decision.site.map(|(number, _)| number), decision.verdict.outcome(), lane);
+    }
+
+    fn count_as(&self, live: &Live, site: Option<usize>, outcome: Outcome, lane: Lane) {
+        let counters = match site.and_then(|number| live.counters.get(number)) {
             Some(counters) => counters,
             None => self.metrics.no_site(),
         };
-        counters.count(decision.verdict.outcome());
+        counters.count(outcome);
         self.metrics.connections().request(lane);
     }
 }

@@ -19,6 +19,8 @@ pub struct Limits {
     pub idle_time: u32,
     /// Bytes a second that a client must send of a body, and take of an answer.
     pub min_rate: u32,
+    /// Bytes of a request target.
+    pub target: u32,
     /// Bytes of a head.
     pub head: u32,
     /// Header fields of a request.
@@ -55,6 +57,7 @@ impl Limits {
             "head-time" => &mut self.head_time,
             "idle-time" => &mut self.idle_time,
             "min-rate" => &mut self.min_rate,
+            "target" => &mut self.target,
             "head" => &mut self.head,
             "fields" => &mut self.fields,
             "streams" => &mut self.streams,
@@ -76,7 +79,7 @@ pub const LIMITS: &[Key] = &[
         "connections-per-client",
         Kind::Number(0, 10_000_000),
         "1000",
-        "Open connections of one client (an IPv4 address, or an IPv6 /64); more are answered 429. 0 is no bound. Trusted proxies are exempt, since they stand for many.",
+        "Open connections of one client (an IPv4 address, or an IPv6 /64); more are answered 429 over plain HTTP and closed over HTTPS. 0 is no bound. Trusted proxies are exempt, since they stand for many.",
     ),
     key(
         "requests",
@@ -94,7 +97,7 @@ pub const LIMITS: &[Key] = &[
         "head-time",
         Kind::Number(1, 3600),
         "10",
-        "Seconds that the whole head of a request may take, from its first byte (or from the start of the connection); then 408.",
+        "Seconds that the whole head of a request may take, from its first byte (or from the start of the connection), and a body that nobody wants; then 408. A connection that has sent nothing is closed without a word.",
     ),
     key(
         "idle-time",
@@ -106,13 +109,14 @@ pub const LIMITS: &[Key] = &[
         "min-rate",
         Kind::Number(0, 1_000_000),
         "500",
-        "Bytes a second, over ten seconds, that a client must send of a body (else 408) and take of an answer (else the connection is closed). 0 is no bound.",
+        "Bytes a second that a client must send of a body for a platform (else 408) and take of an answer (else the connection is closed), over any ten seconds in which they are waited for. 0 is no bound.",
     ),
+    key("target", Kind::Number(64, 8192), "8192", "Bytes of a request target, the line's longest part; more is 414."),
     key(
         "head",
         Kind::Number(1024, 60_000),
         "32768",
-        "Bytes of a request's head; more is 431. A target has at most 8,192 (414).",
+        "Bytes of a request's head, or of the field list of an HTTP/2 request; more is 431.",
     ),
     key("fields", Kind::Number(1, 1000), "100", "Header fields of a request; more is 431."),
     key("streams", Kind::Number(1, 10_000), "100", "Streams of an HTTP/2 connection at a time; more are refused."),

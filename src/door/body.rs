@@ -4,7 +4,6 @@
 //! refused.
 
 use super::head::is_token;
-use crate::answer::Refusal;
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +158,6 @@ impl State {
 
 /// Bytes of a body that nobody wants which are let pass, so that the client can read its answer.
 pub const MAX_PASSING: u64 = 64 * 1024;
-
-/// What is said of a body that is longer.
-pub const TOO_LONG: Refusal = Refusal { status: 413, reason: "nobody asked for a body, and this one is long" };
 
 /// Digits of a chunk's size.
 const MAX_DIGITS: u8 = 15;

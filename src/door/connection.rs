@@ -67,7 +67,10 @@ struct Exchange {
     body: Body,
     /// Bytes that have arrived and not been handed on.
     ahead: Vec<u8>,
+    /// Of the body.
     pace: Pace,
+    /// Of the answer.
+    sending: Pace,
 }
 
 impl Connection {
@@ -121,10 +124,10 @@ impl Connection {
         }
     }
 
-    /// Lets readers see no further than `body`, and have `ahead` first. The body may not come slower than `rate` bytes a
-    /// second.
+    /// Lets readers see no further than `body`, and have `ahead` first. Neither may the body come slower than `rate` bytes
+    /// a second, nor may answers be taken more slowly.
     pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32) {
-        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate) }));
+        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate), sending: Pace::new(rate) }));
     }
 
     /// Ends that; the bytes that follow the body, or none if the body has not been read to its end.
@@ -133,6 +136,23 @@ impl Connection {
             None => Some(Vec::new()),
             Some(exchange) => exchange.body.is_done().then_some(exchange.ahead),
         }
+    }
+}
+
+impl Connection {
+    /// What came of writing, unless the client takes what Pingora writes too slowly.
+    fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Some(exchange) = &mut self.exchange else { return written };
+        match &written {
+            Poll::Ready(Ok(bytes)) => exchange.sending.passed(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                let slow = ready!(exchange.sending.poll_slow(cx));
+                self.abandon();
+                return Poll::Ready(Err(slow));
+            }
+        }
+        written
     }
 }
 
@@ -288,11 +308,15 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(cx, buf);
+        this.paced(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.transport).poll_flush(cx).map_ok(|()| 0);
+        this.paced(cx, flushed).map_ok(|_| ())
     }
 
     /// Takes no longer than a client may need to hear of it.
@@ -307,7 +331,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
+        this.paced(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

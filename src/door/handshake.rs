@@ -1,9 +1,9 @@
 //! TLS handshakes: within their time, counted by kind, and told in the log without letting clients fill it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use rustls::{AlertDescription, HandshakeKind, ServerConfig, server::Acceptor};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::connection::{Socket, names};
@@ -14,21 +14,21 @@ use crate::tls::Tls;
 pub(super) struct Handshakes {
     tls: Arc<Tls>,
     config: Arc<ServerConfig>,
-    time: Duration,
     journal: Journal,
 }
 
 impl Handshakes {
-    pub fn new(tls: Arc<Tls>, seconds: u32) -> Self {
+    pub fn new(tls: Arc<Tls>) -> Self {
         let config = tls.server_config(&[b"h2", b"http/1.1"]);
-        Handshakes { tls, config, time: Duration::from_secs(seconds.into()), journal: Journal::default() }
+        Handshakes { tls, config, journal: Journal::default() }
     }
 
-    /// Does one; none if it fails.
+    /// Does one until `deadline`; none if it fails.
     pub async fn shake(
         &self,
         socket: Socket,
         client: Option<SocketAddr>,
+        deadline: Instant,
         metrics: &Connections,
     ) -> Option<TlsStream<Socket>> {
         let mut name = String::new();
@@ -38,7 +38,7 @@ impl Handshakes {
             name.extend(begun.client_hello().server_name());
             begun.into_stream(self.config.clone()).await
         };
-        let error = match timeout(self.time, shake).await {
+        let error = match timeout_at(deadline, shake).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let (version, cipher) = names(session);

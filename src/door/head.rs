@@ -9,7 +9,6 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use super::body::Framing;
 use crate::answer::Refusal;
 use crate::telemetry::Limit;
-use crate::url::MAX_TARGET;
 
 /// A head that is well-formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,29 +48,22 @@ pub struct Head<'a> {
 /// The bounds of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
+    /// Bytes of the target.
+    pub target: usize,
     /// Bytes of a whole head.
     pub head: usize,
     /// Header fields.
     pub fields: usize,
 }
 
-/// A head that is refused, after which nothing on the connection can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The answer.
-    pub refusal: Refusal,
-    /// What is counted.
-    pub limit: Limit,
-}
-
 /// Reads the head that `bytes` begin with; none if it has not wholly arrived.
 ///
 /// # Errors
-/// If it is malformed or over a bound, as soon as that can be told.
-pub fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Fault> {
+/// If it is malformed or over a bound, as soon as that can be told. Nothing that follows on the connection can be trusted.
+pub fn parse(bytes: &[u8], bounds: Bounds) -> Result<Option<Head<'_>>, Refusal> {
     let skipped = empty_lines(bytes);
     let rest = &bytes[skipped..];
-    let Some(mut head) = request_line(rest)? else { return Ok(None) };
+    let Some(mut head) = request_line(rest, bounds.target)? else { return Ok(None) };
     let mut few = [EMPTY_HEADER; FEW];
     let parsed = match httparse::parse_headers(&rest[head.line..], &mut few) {
         Err(httparse::Error::TooManyHeaders) if bounds.fields > FEW => {
@@ -111,7 +103,7 @@ pub fn empty_lines(bytes: &[u8]) -> usize {
 }
 
 /// The head as far as its first line tells it; none if that has not arrived.
-fn request_line(bytes: &[u8]) -> Result<Option<Head<'_>>, Fault> {
+fn request_line(bytes: &[u8], max_target: usize) -> Result<Option<Head<'_>>, Refusal> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         // What can't become a request line is refused at once: TLS on a plain port, or a scanner's binary.
         let method = bytes.iter().position(|&b| b == b' ').unwrap_or(bytes.len());
@@ -119,7 +111,7 @@ fn request_line(bytes: &[u8]) -> Result<Option<Head<'_>>, Fault> {
         if !starts_well || method > MAX_METHOD {
             return Err(malformed("this is no HTTP request"));
         }
-        return if bytes.len() > MAX_METHOD + MAX_TARGET + VERSION { Err(TARGET_TOO_LONG) } else { Ok(None) };
+        return if bytes.len() > MAX_METHOD + max_target + VERSION { Err(TARGET_TOO_LONG) } else { Ok(None) };
     };
     let Some(line) = bytes[..end].strip_suffix(b"\r") else {
         return Err(malformed("the request line does not end with CR LF"));
@@ -133,13 +125,13 @@ fn request_line(bytes: &[u8]) -> Result<Option<Head<'_>>, Fault> {
     let Some(second) = memchr::memchr(b' ', rest) else {
         return Err(if first < line.len() {
             // HTTP/0.9: a method and a target, and nothing else.
-            Fault { refusal: Refusal { status: 505, reason: "the request names no version of HTTP" }, ..MALFORMED }
+            Refusal::limited(505, "the request names no version of HTTP", Limit::Malformed)
         } else {
             malformed("the request line has no target")
         });
     };
     let (target, version) = (&rest[..second], &rest[second + 1..]);
-    if target.len() > MAX_TARGET {
+    if target.len() > max_target {
         return Err(TARGET_TOO_LONG);
     }
     if target.is_empty() || target.iter().any(|&b| b < b' ' || b == 0x7F) {
@@ -149,10 +141,7 @@ fn request_line(bytes: &[u8]) -> Result<Option<Head<'_>>, Fault> {
         b"HTTP/1.1" => true,
         b"HTTP/1.0" => false,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            return Err(Fault {
-                refusal: Refusal { status: 505, reason: "this version of HTTP is not spoken here" },
-                ..MALFORMED
-            });
+            return Err(Refusal::limited(505, "this version of HTTP is not spoken here", Limit::Malformed));
         }
         _ => return Err(malformed("the request line does not end with a version of HTTP")),
     };
@@ -163,7 +152,7 @@ fn request_line(bytes: &[u8]) -> Result<Option<Head<'_>>, Fault> {
 fn fields<'a>(
     parsed: httparse::Result<(usize, &[Header<'a>])>,
     head: &mut Head<'a>,
-) -> Result<Option<(usize, usize)>, Fault> {
+) -> Result<Option<(usize, usize)>, Refusal> {
     let (length, fields) = match parsed {
         Ok(Status::Complete(complete)) => complete,
         Ok(Status::Partial) => return Ok(None),
@@ -172,20 +161,20 @@ fn fields<'a>(
         Err(_) => return Err(malformed("a header has a control character")),
     };
     let mut framing = Fields::default();
+    let mut nominates_upgrade = false;
     for Header { name, value } in fields {
         // The length tells most fields apart, so that few names are compared.
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => head.set_host(value)?,
             6 if name.eq_ignore_ascii_case("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
-                    let refusal = Refusal { status: 417, reason: "only 100-continue can be expected" };
-                    return Err(Fault { refusal, ..MALFORMED });
+                    return Err(Refusal::limited(417, "only 100-continue can be expected", Limit::Malformed));
                 }
                 head.expects = true;
             }
             // Nothing else is let through to platforms.
             7 if name.eq_ignore_ascii_case("upgrade") => head.upgrades |= value.eq_ignore_ascii_case(b"websocket"),
-            10 if name.eq_ignore_ascii_case("connection") => connection(value, head),
+            10 if name.eq_ignore_ascii_case("connection") => nominates_upgrade |= connection(value, head),
             14 if name.eq_ignore_ascii_case("content-length") => framing.content_length(value)?,
             15 if name.eq_ignore_ascii_case("accept-language") => _ = head.accept_language.get_or_insert(value),
             16 if name.eq_ignore_ascii_case("x-forwarded-host") => _ = head.forwarded_host.get_or_insert(value),
@@ -196,12 +185,13 @@ fn fields<'a>(
     }
     head.keep_alive &= !head.closes;
     head.framing = framing.framing(head.is_1_1)?;
-    head.upgrades &= head.is_1_1 && head.framing == Framing::Length(0);
+    // RFC 9110, 7.8.
+    head.upgrades &= nominates_upgrade && head.is_1_1 && head.framing == Framing::Length(0);
     Ok(Some((length, fields.len())))
 }
 
 impl<'a> Head<'a> {
-    fn set_host(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+    fn set_host(&mut self, value: &'a [u8]) -> Result<(), Refusal> {
         match self.host.replace(value) {
             None => Ok(()),
             Some(_) => Err(malformed("there are several Host headers")),
@@ -209,15 +199,18 @@ impl<'a> Head<'a> {
     }
 }
 
-/// RFC 9112, 9.3: `close` wins over everything, in whichever line it stands.
-fn connection(value: &[u8], head: &mut Head<'_>) {
+/// RFC 9112, 9.3: `close` wins over everything, in whichever line it stands. Whether `upgrade` is among the options.
+fn connection(value: &[u8], head: &mut Head<'_>) -> bool {
+    let mut upgrade = false;
     for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
         if option.eq_ignore_ascii_case(b"close") {
             head.closes = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             head.keep_alive = true;
         }
+        upgrade |= option.eq_ignore_ascii_case(b"upgrade");
     }
+    upgrade
 }
 
 /// The fields that say how a body ends (RFC 9112, 6).
@@ -228,7 +221,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let length = match str::from_utf8(value) {
             // `parse` would take a plus sign.
             Ok(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok(),
@@ -242,7 +235,7 @@ impl Fields {
         Ok(())
     }
 
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.chunked {
             return Err(malformed("there are several Transfer-Encoding headers"));
         }
@@ -256,13 +249,13 @@ impl Fields {
             && !value[..others].to_ascii_lowercase().windows(7).any(|w| w == b"chunked")
         {
             // RFC 9112, 6.1: what isn't understood is answered 501.
-            let refusal = Refusal { status: 501, reason: "only the transfer coding `chunked` is understood" };
-            return Err(Fault { refusal, ..MALFORMED });
+            let reason = "only the transfer coding `chunked` is understood";
+            return Err(Refusal::limited(501, reason, Limit::Malformed));
         }
         Err(malformed("Transfer-Encoding does not end with a single `chunked`"))
     }
 
-    fn framing(self, is_1_1: bool) -> Result<Framing, Fault> {
+    fn framing(self, is_1_1: bool) -> Result<Framing, Refusal> {
         match self {
             Fields { length: Some(_), chunked: true } => {
                 Err(malformed("there are both Content-Length and Transfer-Encoding"))
@@ -279,19 +272,13 @@ pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-const fn malformed(reason: &'static str) -> Fault {
-    Fault { refusal: Refusal::bad(reason), limit: Limit::Malformed }
+const fn malformed(reason: &'static str) -> Refusal {
+    Refusal::limited(400, reason, Limit::Malformed)
 }
 
-const MALFORMED: Fault = malformed("");
+const TARGET_TOO_LONG: Refusal = Refusal::limited(414, "the target is too long", Limit::Target);
 
-const TARGET_TOO_LONG: Fault =
-    Fault { refusal: Refusal { status: 414, reason: "the target is too long" }, limit: Limit::Target };
-
-const TOO_LARGE: Fault = Fault {
-    refusal: Refusal { status: 431, reason: "the header fields are too long or too many" },
-    limit: Limit::Head,
-};
+const TOO_LARGE: Refusal = Refusal::limited(431, "the header fields are too long or too many", Limit::Head);
 
 /// Fields that most heads have room in.
 const FEW: usize = 32;
@@ -307,14 +294,15 @@ const EMPTY_LINES: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::url::MAX_TARGET;
 
-    const BOUNDS: Bounds = Bounds { head: 2_000, fields: 40 };
+    const BOUNDS: Bounds = Bounds { target: MAX_TARGET, head: 2_000, fields: 40 };
 
     fn status(bytes: &[u8]) -> u16 {
         match parse(bytes, BOUNDS) {
             Ok(Some(_)) => 200,
             Ok(None) => 0,
-            Err(fault) => fault.refusal.status,
+            Err(refusal) => refusal.status,
         }
     }
 

@@ -31,7 +31,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use prometheus::IntGauge;
-use tokio::time::timeout;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use crate::answer::Responder;
 use crate::config::{Gateway, Limits};
@@ -59,6 +62,8 @@ pub struct Door {
     limits: Limits,
     fast_lane: bool,
     h2c: bool,
+    /// Clients that may be told at the same time that they have too many connections.
+    turning_away: Semaphore,
 }
 
 impl Door {
@@ -74,13 +79,14 @@ impl Door {
         Arc::new(Door {
             responder,
             proxy,
-            handshakes: tls.map(|tls| Handshakes::new(tls, limits.handshake_time)),
+            handshakes: tls.map(Handshakes::new),
             drain,
             clients: Clients::new(room(limits.connections), limits.connections_per_client),
             trusted_proxies: gateway.trusted_proxies.clone(),
             limits,
             fast_lane: gateway.fast_lane,
             h2c: gateway.h2c,
+            turning_away: Semaphore::new(TURNED_AWAY),
         })
     }
 
@@ -104,12 +110,12 @@ impl Door {
         // Who may open a Unix socket is for its file's mode to say.
         let mut trusted = peer.is_none_or(|peer| self.trusts(peer.ip()));
         let mut client = peer;
+        let deadline = Instant::now() + Duration::from_secs(self.limits.handshake_time.into());
         if origin.proxy_protocol {
             if !trusted {
                 return self.metrics().refused(Refused::UntrustedProxy);
             }
-            let time = Duration::from_secs(self.limits.handshake_time.into());
-            match timeout(time, Box::pin(proxy_protocol::read(&mut socket))).await {
+            match timeout_at(deadline, Box::pin(proxy_protocol::read(&mut socket))).await {
                 // Such a proxy passes on what its client sends as it is: the headers are that client's word.
                 Ok(Ok(Named::Client(named))) => (client, trusted) = (Some(named), self.trusts(named.ip())),
                 Ok(Ok(Named::Nobody)) => trusted = false,
@@ -122,7 +128,10 @@ impl Door {
             && let Err(refused) = admitted.name(client)
         {
             self.metrics().refused(refused);
-            if origin.kind == Kind::Http {
+            // Who is turned away slowly takes room from others.
+            if origin.kind == Kind::Http
+                && let Ok(_turn) = self.turning_away.try_acquire()
+            {
                 Box::pin(http1::turn_away(&self, socket)).await;
             }
             return;
@@ -132,7 +141,7 @@ impl Door {
             (Kind::Https, None) => return,
             (Kind::Https, Some(handshakes)) => {
                 // Boxed: a handshake takes much more room than a connection that waits.
-                match Box::pin(handshakes.shake(socket, client, self.metrics())).await {
+                match Box::pin(handshakes.shake(socket, client, deadline, self.metrics())).await {
                     Some(stream) => Connection::encrypted(stream, client, trusted),
                     None => return,
                 }
@@ -176,6 +185,9 @@ impl Drop for Open {
         self.0.dec();
     }
 }
+
+/// Clients that are told at the same time that they have too many connections; others are cut off.
+const TURNED_AWAY: usize = 64;
 
 /// How many connections may be open: as many as asked for, but never so many that no file could be opened any more.
 fn room(asked: u32) -> u32 {

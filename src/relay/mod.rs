@@ -28,6 +28,7 @@ use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
 
 use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
 use crate::config::{Gateway, Platform};
@@ -48,6 +49,8 @@ pub struct Visit {
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
     pub is_last: bool,
+    /// When it came.
+    pub since: Instant,
 }
 
 /// Pingora's proxy with our phases.
@@ -57,7 +60,6 @@ pub type Proxy = HttpProxy<Relay>;
 pub struct Relay {
     responder: Arc<Responder>,
     platforms: HashMap<String, Upstream>,
-    min_rate: u32,
     journal: Journal,
 }
 
@@ -80,12 +82,7 @@ struct Origin {
 /// The proxy of a gateway.
 pub fn proxy(gateway: &Gateway, conf: &Arc<ServerConf>, responder: Arc<Responder>) -> Arc<Proxy> {
     let platforms = gateway.platforms.iter().map(|(name, platform)| (name.clone(), Upstream::new(platform)));
-    let relay = Relay {
-        responder,
-        platforms: platforms.collect(),
-        min_rate: gateway.limits.min_rate,
-        journal: Journal::default(),
-    };
+    let relay = Relay { responder, platforms: platforms.collect(), journal: Journal::default() };
     Arc::new(http_proxy(conf, relay))
 }
 
@@ -140,14 +137,12 @@ impl ProxyHttp for Relay {
         if let Some(visit) = session.req_header().extensions.get::<Visit>() {
             ctx.visit = Some(visit.clone());
         }
-        // Another protocol has its own idea of how long to be silent.
-        let silence = if session.is_upgrade_req() { PLATFORM_TIME } else { CLIENT_TIME };
-        session.set_read_timeout(Some(silence));
-        session.set_write_timeout(Some(CLIENT_TIME));
-        session.set_min_send_rate((self.min_rate > 0).then_some(self.min_rate as usize));
+        // The door bounds how slow a client may be. Another protocol has its own idea of how long to be silent.
+        let silence = session.is_upgrade_req().then_some(PLATFORM_TIME);
+        session.set_read_timeout(silence);
         // The door counts idle time itself; here it matters only whether the connection stays at all.
         let stays = session.get_keepalive().is_some() && ctx.visit.as_ref().is_some_and(|visit| !visit.is_last);
-        session.set_keepalive(stays.then_some(CLIENT_TIME.as_secs()));
+        session.set_keepalive(stays.then_some(PLATFORM_TIME.as_secs()));
         Ok(())
     }
 
@@ -158,22 +153,18 @@ impl ProxyHttp for Relay {
         // Until the answer is sent.
         let mut held = None;
         let ready = match self.responder.respond(&visit.facts, visit.lane, Ready::new) {
-            Step::Answered(ready) => Some(ready),
-            Step::Large => self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await.map(
-                |(ready, permit)| {
-                    held = Some(permit);
-                    ready
-                },
-            ),
+            Step::Answered(ready) => ready?,
+            Step::Large => {
+                let ready;
+                (ready, held) = self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await;
+                ready?
+            }
             Step::Relay(relayed) => {
                 ctx.relayed = Some(relayed);
                 return Ok(false);
             }
         };
-        match ready {
-            Some(ready) => write(ready?, session, visit).await?,
-            None => return Error::e_explain(ErrorType::HTTPStatus(503), "too many large answers are being sent"),
-        }
+        write(ready, session, visit).await?;
         drop(held);
         Ok(true)
     }
@@ -248,9 +239,16 @@ impl ProxyHttp for Relay {
         &self,
         _session: &mut Session,
         response: &mut ResponseHeader,
-        _ctx: &mut Context,
+        ctx: &mut Context,
     ) -> Result<()> {
         response.remove_header(&header::SERVER);
+        // Browsers believe it over HTTPS only (RFC 6797, 7.2).
+        if let (Some(Visit { facts, .. }), Some(relayed)) = (&ctx.visit, &ctx.relayed)
+            && facts.secure
+            && let Some(hsts) = relayed.site().and_then(|site| site.hsts.as_deref())
+        {
+            response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+        }
         Ok(())
     }
 
@@ -268,9 +266,6 @@ impl ProxyHttp for Relay {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let fault = Fault::of(error);
         let status = fault.status();
-        if status == 408 {
-            self.responder.metrics().connections().limit(Limit::BodyRate);
-        }
         if status > 0 && session.response_written().is_none_or(|written| written.status.is_informational()) {
             session.set_keepalive(None);
             if let Some(visit) = &ctx.visit {
@@ -278,10 +273,7 @@ impl ProxyHttp for Relay {
                     Fault::Client(refusal) => {
                         // It is counted as what it is, and not as relayed.
                         ctx.relayed = None;
-                        match self.responder.respond(&Facts::refused(refusal), visit.lane, Ready::new) {
-                            Step::Answered(ready) => ready.ok(),
-                            _ => None,
-                        }
+                        self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new).ok()
                     }
                     _ => self.responder.fail(&visit.facts, status, Ready::new).ok(),
                 };
@@ -302,9 +294,11 @@ impl ProxyHttp for Relay {
         if error.is_some_and(is_taken_too_slowly) {
             self.responder.metrics().connections().limit(Limit::SendRate);
         }
-        if let (Some(visit), Some(_)) = (&ctx.visit, &ctx.relayed) {
-            self.responder.count_relayed(&visit.facts, visit.lane);
+        let Some(visit) = &ctx.visit else { return };
+        if let Some(relayed) = &ctx.relayed {
+            self.responder.count_relayed(relayed, visit.lane);
         }
+        self.responder.metrics().observe(visit.since.elapsed());
     }
 }
 
@@ -321,8 +315,6 @@ enum Fault {
 impl Fault {
     fn of(error: &Error) -> Self {
         match (error.etype(), error.esource()) {
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => Fault::Client(Refusal::BODY_TOO_SLOW),
-            (ErrorType::HTTPStatus(503), _) => Fault::Client(Refusal::BUSY),
             (ErrorType::HTTPStatus(status), _) => Fault::Other(*status),
             (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => {
                 Fault::Client(Refusal::bad("the head of the request is malformed"))
@@ -351,14 +343,11 @@ impl Fault {
     }
 }
 
-/// Whether an error says that the client took nothing for too long: our word, or the system's.
+/// Whether an error says that the client took nothing for too long: the door's word, or the system's.
 fn is_taken_too_slowly(error: &Error) -> bool {
     *error.esource() != ErrorSource::Upstream
-        && match error.etype() {
-            ErrorType::WriteTimedout => true,
-            ErrorType::WriteError => has_kind(error, ErrorKind::TimedOut),
-            _ => false,
-        }
+        && matches!(error.etype(), ErrorType::WriteError)
+        && has_kind(error, ErrorKind::TimedOut)
 }
 
 /// Whether an error comes from one of the connection, of this kind.
@@ -383,9 +372,6 @@ async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()>
 /// What a client says about whom it speaks for.
 const FORWARDED: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
-
-/// How long one read from a client, or one write to it, may take.
-const CLIENT_TIME: Duration = Duration::from_secs(10);
 
 /// How long a connection to a platform may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);

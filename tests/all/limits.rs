@@ -111,6 +111,49 @@ fn what_takes_too_long_ends() {
 }
 
 #[test]
+fn empty_lines_buy_no_time() {
+    let (_routes, running) = start(|gateway| gateway.limits = Limits { head_time: 2, idle_time: 2, ..gateway.limits });
+    let dial = Dial::plain(running.http[0]);
+    for first in [&b""[..], GET] {
+        let mut wire = sent(&dial, first);
+        if !first.is_empty() {
+            assert_eq!(answer(&mut wire).status, 301);
+        }
+        let begun = Instant::now();
+        let mut buffer = Vec::new();
+        for byte in b"\r\n".iter().cycle() {
+            let _ = wire.send(&[*byte]);
+            match wire.hear(&mut buffer, Duration::from_millis(500)) {
+                Heard::Silence => assert!(begun.elapsed() < Duration::from_secs(10), "it stays"),
+                Heard::Closed => break,
+                Heard::Bytes => panic!("{}", buffer.escape_ascii()),
+            }
+        }
+    }
+    assert_eq!((met(&running, "head_time"), met(&running, "idle_time")), (1.0, 1.0));
+    running.stop();
+}
+
+#[test]
+fn a_client_that_is_always_in_the_middle_of_a_request_is_no_slow_one() {
+    let (_routes, running) = start(|gateway| gateway.limits.head_time = 1);
+    let mut wire = sent(&Dial::plain(running.http[0]), &GET[..10]);
+    let begun = Instant::now();
+    let mut buffer = Vec::new();
+    let next = [&GET[10..], &GET[..10]].concat();
+    // Longer than a head may take, each of them in time.
+    while begun.elapsed() < Duration::from_secs(3) {
+        wire.send(&next).unwrap();
+        while Response::take(&mut buffer, false).unwrap().map(|got| assert_eq!(got.status, 301)).is_none() {
+            assert_eq!(wire.hear(&mut buffer, PATIENCE), Heard::Bytes, "{}", buffer.escape_ascii());
+        }
+        wire.hear(&mut buffer, Duration::from_millis(100));
+    }
+    assert_eq!(met(&running, "head_time"), 0.0);
+    running.stop();
+}
+
+#[test]
 fn who_takes_answers_too_slowly_is_cut_off() {
     let (_routes, running) = start(|gateway| gateway.limits.requests = 0);
     // With a small window, so that the system takes in little of what is not read.

@@ -216,6 +216,41 @@ fn what_http_1_says_of_bodies_passes() {
 }
 
 #[test]
+fn an_upgrade_that_the_platform_declines_ends_the_connection() {
+    for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
+        let origin = Origin::start();
+        let (_routes, gateway) = gateway(origin.address);
+        let running = lane.start(gateway);
+        for (connection, ends) in [("Upgrade", true), ("keep-alive", false)] {
+            let headers = [("Upgrade", "websocket"), ("Connection", connection)];
+            let mut wire = lane.dial(&running, HOST).open().unwrap();
+            wire.send(&head("GET", HOST, b"/r/1", &headers, b"")).unwrap();
+            let mut buffer = Vec::new();
+            let got = answer(&mut wire, &mut buffer);
+            assert_eq!((got.status, got.header("connection") == "close"), (200, ends), "{lane} {connection}");
+            wire.send(&head("GET", HOST, b"/v", &[], b"")).unwrap();
+            let heard = if ends { Heard::Closed } else { Heard::Bytes };
+            assert_eq!(wire.hear(&mut buffer, PATIENCE), heard, "{lane} {connection}");
+        }
+        running.stop();
+    }
+}
+
+#[test]
+fn a_site_has_its_hsts_on_what_platforms_answer_too() {
+    for &lane in LANES {
+        let origin = Origin::start();
+        let (routes, gateway) = gateway(origin.address);
+        fs::write(routes.path().join("a.toml"), format!("hsts = {{}}\n{SITE}")).unwrap();
+        let running = lane.start(gateway);
+        let got = lane.client(&running).get(HOST, "/r/1");
+        let want = if lane.is_tls() { "max-age=31536000" } else { "" };
+        assert_eq!((got.status, got.header("strict-transport-security")), (200, want), "{lane}");
+        running.stop();
+    }
+}
+
+#[test]
 fn a_body_that_is_framed_badly_is_400_and_the_end() {
     for lane in [Lane::Fast, Lane::Session, Lane::Tls13] {
         let origin = Origin::start();

@@ -3,9 +3,10 @@
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
+use tokio::time::Instant;
 
 use super::{End, Event, Http1};
-use crate::answer::{Facts, Refusal, wire, wire::Persistence};
+use crate::answer::{Answer, Facts, wire, wire::Persistence};
 use crate::door::{body::Body, connection::Connection, head::Head};
 use crate::model::Method;
 use crate::relay::Visit;
@@ -18,12 +19,20 @@ pub(super) struct Handover {
     body: Body,
     facts: Facts<'static>,
     is_last: bool,
+    since: Instant,
 }
 
 /// An answer that takes its time.
 pub(super) struct Large {
     pub facts: Facts<'static>,
     pub persistence: Persistence,
+    pub since: Instant,
+}
+
+impl Large {
+    pub fn new(facts: Facts<'static>, persistence: Persistence) -> Self {
+        Large { facts, persistence, since: Instant::now() }
+    }
 }
 
 impl<'d> Http1<'d> {
@@ -42,6 +51,7 @@ impl<'d> Http1<'d> {
             client: connection.client.map(|client| client.ip()),
             trusted: connection.trusted,
             is_last: request.is_last,
+            since: request.since,
         };
         connection.begin_exchange(request.body, unread, door.limits.min_rate);
         let mut session = ServerSession::new_http1(Box::new(connection));
@@ -54,7 +64,6 @@ impl<'d> Http1<'d> {
         http.requests = requests;
         http.is_news = !unread.is_empty();
         http.unread = unread;
-        http.idle_since = door.responder.clock().now();
         if request.is_last {
             http.next = Some(Event::End(End::Linger));
         }
@@ -63,28 +72,21 @@ impl<'d> Http1<'d> {
 
     /// Makes an answer that takes its time.
     pub(super) async fn answer_at_length(&mut self, request: Large) {
-        let Large { facts, persistence } = request;
+        let Large { facts, persistence, since } = request;
+        let responder = &self.door.responder;
         let head_only = facts.method == Method::Head;
-        let date = self.door.responder.clock().date(<[u8]>::to_vec);
-        let written = self.door.responder.respond_at_length(facts, Lane::Fast, move |answer| {
+        let date = responder.clock().date(<[u8]>::to_vec);
+        let write = move |answer: &Answer<'_>| {
             let mut out = Vec::new();
             wire::write(&mut out, answer, head_only, persistence, &date);
             out
-        });
-        match written.await {
-            Some((answer, held)) => {
-                self.unsent = answer;
-                self.held = Some(held);
-                self.needs_flush = self.connection.is_secure();
-                self.is_news = !self.unread.is_empty();
-                self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
-            }
-            None => {
-                let mut answer = Vec::new();
-                self.refuse(Refusal::BUSY, &mut answer);
-                self.unsent = answer;
-            }
-        }
+        };
+        let (answer, held) = responder.respond_at_length(facts, Lane::Fast, write).await;
+        responder.metrics().observe(since.elapsed());
+        (self.unsent, self.held) = (answer, held);
+        self.needs_flush = self.connection.is_secure();
+        self.is_news = !self.unread.is_empty();
+        self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));
     }
 }
 
@@ -105,6 +107,6 @@ impl Handover {
         bytes.extend_from_slice(if head.is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
         bytes.extend_from_slice(&input[head.skipped + head.line..head.length]);
         let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
-        Handover { head: bytes, body, facts: facts.into_owned(), is_last }
+        Handover { head: bytes, body, facts: facts.into_owned(), is_last, since: Instant::now() }
     }
 }

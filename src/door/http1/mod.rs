@@ -25,9 +25,9 @@ use tokio::{
 };
 
 use super::connection::{Connection, Pace, Socket};
-use super::head::{self, Fault};
+use super::head;
 use super::{Door, drain::State, http2};
-use crate::answer::Refusal;
+use crate::answer::{Facts, Refusal};
 use crate::telemetry::Limit;
 use handover::{Handover, Large};
 use requests::Passing;
@@ -51,10 +51,10 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
 
 /// Tells a client that it has too many connections already.
 pub(super) async fn turn_away(door: &Arc<Door>, socket: Socket) {
-    let refusal = Refusal { status: 429, reason: "there are too many connections from your address" };
+    let refused = Facts::refused(Refusal::new(429, "there are too many connections from your address"));
     let mut http = Http1::new(door, Connection::plain(socket, None, false));
     let mut answer = Vec::new();
-    http.refuse(refusal, &mut answer);
+    http.refuse(&refused, &mut answer);
     http.unsent = answer;
     // Whatever it says, the connection ends.
     let _ = timeout(TURN_AWAY_TIME, poll_fn(|cx| http.poll_send(cx))).await;
@@ -66,6 +66,8 @@ struct Http1<'d> {
     door: &'d Arc<Door>,
     connection: Connection,
     requests: u32,
+    /// Of the requests that arrived together, those that were answered at once.
+    answered: u32,
     /// What has arrived and could not be used yet.
     unread: Vec<u8>,
     /// Whether `unread` has something that nobody looked at.
@@ -80,7 +82,9 @@ struct Http1<'d> {
     /// What is to be done when everything is sent.
     next: Option<Event>,
     wait: Wait,
-    idle_since: i64,
+    /// Requests that there were when it began to wait for this.
+    waits_after: u32,
+    idle_since: Instant,
     alarm: Pin<Box<Sleep>>,
     pace: Option<Box<Pace>>,
     /// Whether it waits for nothing but a request that may be on its way.
@@ -142,6 +146,7 @@ impl<'d> Http1<'d> {
             door,
             connection,
             requests: 0,
+            answered: 0,
             unread: Vec::new(),
             is_news: false,
             unsent: Vec::new(),
@@ -150,7 +155,8 @@ impl<'d> Http1<'d> {
             body: None,
             next: None,
             wait: Wait::First,
-            idle_since: 0,
+            waits_after: 0,
+            idle_since: Instant::now(),
             alarm: Box::pin(sleep(seconds(door.limits.head_time))),
             pace: None,
             is_parting: false,
@@ -179,7 +185,8 @@ impl<'d> Http1<'d> {
             if BUFFERS.with_borrow_mut(|buffers| self.poll_turn(cx, buffers)).is_pending() {
                 let wait = match () {
                     () if self.body.is_some() => Wait::Body,
-                    () if !self.unread.is_empty() => Wait::Head,
+                    // Empty lines are no beginning.
+                    () if self.unread.iter().any(|byte| !b"\r\n".contains(byte)) => Wait::Head,
                     () if self.requests == 0 => Wait::First,
                     () => Wait::Idle,
                 };
@@ -248,9 +255,11 @@ impl<'d> Http1<'d> {
             *output = Vec::with_capacity(INPUT);
         }
         if self.requests > before {
+            self.idle_since = start;
+        }
+        if self.answered > 0 {
             let took = start.elapsed();
-            (before..self.requests).for_each(|_| self.door.responder.metrics().observe(took));
-            self.idle_since = self.door.responder.clock().now();
+            (0..std::mem::take(&mut self.answered)).for_each(|_| self.door.responder.metrics().observe(took));
         }
         Poll::Ready(())
     }
@@ -289,19 +298,21 @@ impl<'d> Http1<'d> {
             self.next = Some(Event::End(End::Gone));
             return Poll::Ready(());
         }
-        if wait != self.wait {
+        let is_another = self.requests != self.waits_after && matches!(wait, Wait::Head | Wait::Body);
+        if wait != self.wait || is_another {
             // The first head has its time from the start of the connection.
             let goes_on = (self.wait, wait) == (Wait::First, Wait::Head);
-            self.wait = wait;
+            (self.wait, self.waits_after) = (wait, self.requests);
             let limits = &self.door.limits;
             if !goes_on {
-                self.set_alarm(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
+                let time = seconds(if wait == Wait::Idle { limits.idle_time } else { limits.head_time });
+                self.set_alarm(Instant::now() + time);
             }
         }
         if wait == Wait::Idle && !self.is_parting && !self.door.drain.is_serving() {
             // A request may be on its way: closed at once, the connection would be reset under it.
             self.is_parting = true;
-            self.set_alarm(PARTING);
+            self.set_alarm(Instant::now() + PARTING);
         }
         ready!(self.poll_alarm(cx));
         let door = self.door;
@@ -309,9 +320,9 @@ impl<'d> Http1<'d> {
         match wait {
             Wait::Idle => {
                 // The alarm is not set anew for each request; only now it is asked how long it has really been.
-                let idle = u32::try_from(door.responder.clock().now() - self.idle_since).unwrap_or(0);
-                if idle < door.limits.idle_time && !self.is_parting {
-                    self.set_alarm(door.limits.idle_time - idle);
+                let end = self.idle_since + seconds(door.limits.idle_time);
+                if end > Instant::now() && !self.is_parting {
+                    self.set_alarm(end);
                     return Poll::Ready(());
                 }
                 if !self.is_parting {
@@ -324,12 +335,11 @@ impl<'d> Http1<'d> {
                 self.next = Some(Event::End(End::Close));
             }
             Wait::Head | Wait::Body | Wait::Send => {
-                let (limit, refusal) = match wait {
-                    Wait::Head => (Limit::HeadTime, HEAD_TOO_SLOW),
-                    _ => (Limit::BodyRate, Refusal::BODY_TOO_SLOW),
+                let refused = match self.body.take() {
+                    Some(body) => body.facts.refuse(Refusal::BODY_TOO_SLOW),
+                    None => Facts::refused(HEAD_TOO_SLOW),
                 };
-                self.body = None;
-                self.fault(Fault { refusal, limit }, &mut output);
+                self.refuse(&refused, &mut output);
             }
         }
         self.unread = Vec::new();
@@ -351,8 +361,8 @@ impl<'d> Http1<'d> {
         pin!(unconstrained(self.alarm.as_mut())).poll(cx)
     }
 
-    fn set_alarm(&mut self, after: u32) {
-        self.alarm.as_mut().reset(Instant::now() + seconds(after));
+    fn set_alarm(&mut self, time: Instant) {
+        self.alarm.as_mut().reset(time);
         self.is_registered = false;
     }
 
@@ -366,7 +376,7 @@ impl<'d> Http1<'d> {
     }
 }
 
-const HEAD_TOO_SLOW: Refusal = Refusal { status: 408, reason: "the head of the request took too long" };
+const HEAD_TOO_SLOW: Refusal = Refusal::limited(408, "the head of the request took too long", Limit::HeadTime);
 
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
@@ -381,8 +391,8 @@ const PATIENCE: usize = 8 * 1024;
 /// Bytes that a thread's buffer of answers may keep.
 const MOST_OUTPUT: usize = 1024 * 1024;
 
-/// Seconds that an idle connection stays when draining begins.
-const PARTING: u32 = 1;
+/// How long an idle connection stays when draining begins.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// How long a client may take for the word that it is turned away.
 const TURN_AWAY_TIME: Duration = Duration::from_secs(2);

@@ -1,10 +1,12 @@
 //! What is made of the bytes that arrived: requests, and their answers.
 
+use tokio::time::Instant;
+
 use super::handover::{Handover, Large};
 use super::{End, Event, Http1, INPUT};
 use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
-use crate::door::body::{self, Body, Framing, MAX_PASSING};
-use crate::door::head::{self, Bounds, Fault, Head};
+use crate::door::body::{Body, Framing, MAX_PASSING};
+use crate::door::head::{self, Bounds, Head};
 use crate::model::Method;
 use crate::telemetry::{Lane, Limit};
 
@@ -12,9 +14,10 @@ use crate::telemetry::{Lane, Limit};
 pub(super) struct Passing {
     pub body: Body,
     left: u64,
-    facts: Facts<'static>,
+    pub facts: Facts<'static>,
     persistence: Persistence,
     then: Option<End>,
+    since: Instant,
 }
 
 impl Http1<'_> {
@@ -24,19 +27,16 @@ impl Http1<'_> {
         while at < input.len() && self.next.is_none() {
             let rest = &input[at..];
             if let Some(passing) = &mut self.body {
-                match passing.pass(rest) {
-                    Ok(passed) => at += passed,
-                    Err(fault) => {
-                        self.body = None;
-                        self.fault(fault, output);
-                        break;
-                    }
-                }
-                if !passing.body.is_done() {
+                let passed = passing.pass(rest);
+                at += passed.unwrap_or_default();
+                if passed.is_ok() && passing.goes_on() {
                     break;
                 }
-                if let Some(passed) = self.body.take() {
-                    self.passed(*passed, output);
+                if let Some(body) = self.body.take() {
+                    match passed {
+                        Ok(_) => self.passed(*body, output),
+                        Err(refusal) => self.refuse(&body.facts.refuse(refusal), output),
+                    }
                 }
                 continue;
             }
@@ -59,7 +59,7 @@ impl Http1<'_> {
                     self.request(&head, rest, output);
                 }
                 Ok(None) => break,
-                Err(fault) => self.fault(fault, output),
+                Err(refusal) => self.refuse(&Facts::refused(refusal), output),
             }
         }
         at
@@ -84,7 +84,8 @@ impl Http1<'_> {
         if is_spent {
             door.metrics().limit(Limit::Requests);
         }
-        let is_last = is_spent || !head.keep_alive || !door.drain.is_serving();
+        // After an upgrade that the platform declines, nobody knows what the client will send.
+        let is_last = is_spent || !head.keep_alive || head.upgrades || !door.drain.is_serving();
         if !door.fast_lane && !facts.is_refused() {
             self.next = Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last))));
             return;
@@ -105,31 +106,37 @@ impl Http1<'_> {
         };
         if waits {
             // It is answered when its body has passed, and counted then; where it goes has to be known before.
-            let (body, facts) = (Body::new(head.framing), facts.into_owned());
+            let (body, facts, since) = (Body::new(head.framing), facts.into_owned(), Instant::now());
             self.next = match door.responder.decide(&facts) {
                 Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
                 _ => {
-                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then }));
+                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then, since }));
                     None
                 }
             };
             return;
         }
         self.next = match self.respond(&facts, persistence, output) {
-            Step::Answered(()) => then.map(Event::End),
-            Step::Large => Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence }))),
+            Step::Answered(()) => {
+                self.answered += 1;
+                then.map(Event::End)
+            }
+            Step::Large => Some(Event::Large(Box::new(Large::new(facts.into_owned(), persistence)))),
             Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
         };
     }
 
     /// Answers a request whose body has passed.
     fn passed(&mut self, passed: Passing, output: &mut Vec<u8>) {
-        let Passing { facts, persistence, then, .. } = passed;
+        let Passing { facts, persistence, then, since, .. } = passed;
         self.next = match self.respond(&facts, persistence, output) {
-            Step::Answered(()) => then.map(Event::End),
-            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence }))),
-            // It was ours when its body came: the routes have changed since.
-            Step::Relay(_) => Some(Event::End(End::Gone)),
+            Step::Answered(()) => {
+                self.door.responder.metrics().observe(since.elapsed());
+                then.map(Event::End)
+            }
+            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence, since }))),
+            // It was ours when its body came.
+            Step::Relay(_) => return self.refuse(&facts.refuse(Refusal::CHANGED), output),
         };
     }
 
@@ -141,19 +148,16 @@ impl Http1<'_> {
         })
     }
 
-    pub(super) fn fault(&mut self, fault: Fault, output: &mut Vec<u8>) {
-        self.door.metrics().limit(fault.limit);
-        self.refuse(fault.refusal, output);
-    }
-
-    /// Answers that nothing more is read from this connection, and why.
-    pub(super) fn refuse(&mut self, refusal: Refusal, output: &mut Vec<u8>) {
-        let _: Step<()> = self.respond(&Facts::refused(refusal), Persistence::Closed, output);
+    /// Answers a request that is refused, after which nothing more is read from this connection.
+    pub(super) fn refuse(&mut self, refused: &Facts<'_>, output: &mut Vec<u8>) {
+        let _: Step<()> = self.respond(refused, Persistence::Closed, output);
+        self.answered += 1;
         self.next = Some(Event::End(End::Linger));
     }
 
     fn bounds(&self) -> Bounds {
-        Bounds { head: self.door.limits.head as usize, fields: self.door.limits.fields as usize }
+        let limits = &self.door.limits;
+        Bounds { target: limits.target as usize, head: limits.head as usize, fields: limits.fields as usize }
     }
 
     /// Whether this is HTTP/2 by prior knowledge, or may become it.
@@ -173,11 +177,15 @@ impl Http1<'_> {
 }
 
 impl Passing {
-    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let bad = |refusal| Fault { refusal, limit: Limit::Malformed };
-        let passed = self.body.pass(bytes).map_err(|_| bad(Refusal::BODY_MALFORMED))?;
-        self.left = self.left.checked_sub(passed as u64).ok_or(bad(body::TOO_LONG))?;
+    fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let passed = self.body.pass(bytes).map_err(|_| Refusal::BODY_MALFORMED)?;
+        self.left = self.left.saturating_sub(passed as u64);
         Ok(passed)
+    }
+
+    /// Whether there is more to wait for. Of a body that turns out to be long, nothing is.
+    fn goes_on(&self) -> bool {
+        !self.body.is_done() && self.left > 0
     }
 }
 

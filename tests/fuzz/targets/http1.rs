@@ -7,7 +7,7 @@ use waypost::door::{
     head::{Bounds, parse},
 };
 
-const BOUNDS: Bounds = Bounds { head: 1024, fields: 16 };
+const BOUNDS: Bounds = Bounds { target: 512, head: 1024, fields: 16 };
 
 fuzz_target!(|data: &[u8]| {
     let whole = parse(data, BOUNDS);
