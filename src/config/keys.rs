@@ -410,7 +410,7 @@ pub const PROCESS: &[Key] = &[
         "drain",
         Kind::Number(0, 3_600_000),
         "30000",
-        "How long connections that are open when listening ends may take to finish, in milliseconds. Idle ones are closed within a second.",
+        "How long connections that are open when listening ends may take to finish, in milliseconds. Idle ones are closed within two seconds.",
     ),
     key(
         "directory",

@@ -4,10 +4,10 @@
 //! Never does: HTTP (`admin` shows the registry) or logging.
 //!
 //! Invariants: counting a request takes no lock, allocates nothing and formats no label, except for the first request
-//! of its kind on its site; every label but the site's id is an enum, so the number of series is bounded by the number
-//! of sites; the series of a removed site are removed.
+//! of its kind on its site; every label is an enum, the id of a site or a name in a certificate file, so the number of
+//! series is bounded by what operators wrote; the series of a removed site or certificate are removed.
 //!
-//! Called by: `door` for each request, `reload` for each reload.
+//! Called by: `answer` for each request, `door` for each connection, `reload` for each reload.
 
 mod certificates;
 mod connections;
