@@ -118,7 +118,7 @@ pub const LIMITS: &[Key] = &[
         "32768",
         "Bytes of a request's head, or of the field list of an HTTP/2 request; more is 431.",
     ),
-    key("fields", Kind::Number(1, 1000), "100", "Header fields of a request; more is 431."),
+    key("fields", Kind::Number(1, 256), "100", "Header fields of a request; more is 431."),
     key("streams", Kind::Number(1, 10_000), "100", "Streams of an HTTP/2 connection at a time; more are refused."),
     key(
         "resets",
