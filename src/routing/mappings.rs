@@ -1,9 +1,9 @@
 //! Exact mappings: canonical old URL → new URL, in one compact arena.
 //!
-//! A table of hashed slots points to records; each record holds its key right behind its few numbers, so that a look-up
-//! waits for memory twice: for the slot and for the record. Every look-up compares the whole key, so two URLs whose
-//! hashes collide never share a redirect. Targets stand once each, however many rows name them. A mapping costs its
-//! text, 13 bytes for its numbers and 10 for its slot.
+//! A table of hashed slots points to records; each record holds its key right behind its few numbers, and its target
+//! behind that, so that a look-up waits for memory twice: for the slot and for the record. Every look-up compares the
+//! whole key, so two URLs whose hashes collide never share a redirect. A target that several rows name stands with the
+//! first of them only. A mapping costs its text, 13 bytes for its numbers and 10 for its slot.
 
 use std::hash::BuildHasher;
 
@@ -15,9 +15,8 @@ use crate::model::RedirectStatus;
 #[derive(Debug, Default)]
 pub struct MappingTable {
     slots: Box<[Slot]>,
-    /// [`Record`]s, each followed by its key, in the order of the file.
+    /// [`Record`]s in the order of the file, each followed by its key, and by its target unless an earlier one has it.
     records: Box<[u8]>,
-    targets: Box<str>,
     links: Box<[Links]>,
     hasher: foldhash::fast::RandomState,
     len: usize,
@@ -39,7 +38,7 @@ struct Links {
 #[derive(Clone, Copy, Debug)]
 struct Record {
     line: u32,
-    /// Offset of the target, or the number of the links of a row that is gone.
+    /// Offset of the target among the records, or the number of the links of a row that is gone.
     target: u32,
     target_len: u16,
     key_len: u16,
@@ -84,6 +83,10 @@ enum Kind {
 }
 
 impl Kind {
+    fn has_target(self) -> bool {
+        matches!(self, Kind::Redirect(_) | Kind::Refused)
+    }
+
     fn pack(self) -> u8 {
         match self {
             Kind::Gone => 0,
@@ -182,6 +185,9 @@ impl MappingTable {
             }
             let (record, key) = Record::read(&self.records, at);
             at += Record::SIZE + key.len();
+            if record.kind.has_target() && record.target as usize == at {
+                at += usize::from(record.target_len);
+            }
             Some((std::str::from_utf8(key).unwrap_or_default(), self.hit(record)))
         })
     }
@@ -191,11 +197,11 @@ impl MappingTable {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let links: usize =
             self.links.iter().map(|links| size_of::<Links>() + text(&links.suggest) + text(&links.archive)).sum();
-        self.records.len() + self.targets.len() + size_of_val(&*self.slots) + links
+        self.records.len() + size_of_val(&*self.slots) + links
     }
 
     fn hit(&self, record: Record) -> Hit<'_> {
-        let target = || text(&self.targets, record.target, record.target_len);
+        let target = || text(&self.records, record.target, record.target_len);
         let action = match record.kind {
             Kind::Redirect(status) => HitAction::Redirect { to: target(), status },
             Kind::Refused => HitAction::Refused { to: target() },
@@ -209,8 +215,9 @@ impl MappingTable {
     }
 }
 
-fn text(arena: &str, at: u32, len: u16) -> &str {
-    &arena[at as usize..at as usize + usize::from(len)]
+/// A target; what was put in was text.
+fn text(records: &[u8], at: u32, len: u16) -> &str {
+    str::from_utf8(&records[at as usize..at as usize + usize::from(len)]).unwrap_or_default()
 }
 
 /// The slots where a hash may stand, in order: linear, from a place that the low half of the hash chooses.
@@ -241,7 +248,6 @@ pub enum AddError {
 #[derive(Debug, Default)]
 pub struct MappingTableBuilder {
     records: Vec<u8>,
-    targets: String,
     links: Vec<Links>,
     /// Offsets of records by key, and places of targets, while the table grows.
     known_keys: HashTable<u32>,
@@ -264,17 +270,27 @@ impl MappingTableBuilder {
         }
         let at = u32::try_from(self.records.len()).map_err(|_| AddError::TooLarge)?;
         let key_len = u16::try_from(key.len()).map_err(|_| AddError::TooLarge)?;
-        let (kind, (target, target_len)) = match action {
-            HitAction::Redirect { to, status } => (Kind::Redirect(status), self.intern(to)?),
-            HitAction::Refused { to } => (Kind::Refused, self.intern(to)?),
-            HitAction::Gone { suggest: None, archive: None } => (Kind::Gone, (0, 0)),
+        let (kind, to) = match action {
+            HitAction::Redirect { to, status } => (Kind::Redirect(status), Some(to)),
+            HitAction::Refused { to } => (Kind::Refused, Some(to)),
+            HitAction::Gone { suggest: None, archive: None } => (Kind::Gone, None),
             HitAction::Gone { suggest, archive } => {
                 self.links.push(Links { suggest: suggest.map(Into::into), archive: archive.map(Into::into) });
-                (Kind::GoneWithLinks, (self.links.len() as u32 - 1, 0))
+                (Kind::GoneWithLinks, None)
             }
+        };
+        let behind_key = self.records.len() + Record::SIZE + key.len();
+        let (target, target_len) = match to {
+            Some(to) => self.intern(to, behind_key)?,
+            None => (self.links.len().saturating_sub(1) as u32, 0),
         };
         self.records.extend(Record { line, target, target_len, key_len, kind }.to_bytes());
         self.records.extend(key.as_bytes());
+        if let Some(to) = to
+            && target as usize == behind_key
+        {
+            self.records.extend(to.as_bytes());
+        }
         let (records, hasher) = (&self.records, &self.hasher);
         self.known_keys.insert_unique(hash, at, |&at| hasher.hash_one(Record::read(records, at as usize).1));
         Ok(())
@@ -296,31 +312,30 @@ impl MappingTableBuilder {
         MappingTable {
             slots,
             records: self.records.into_boxed_slice(),
-            targets: self.targets.into_boxed_str(),
             links: self.links.into_boxed_slice(),
             hasher: self.hasher,
             len,
         }
     }
 
-    /// The place of a target, which stands in the table once however many rows name it.
-    fn intern(&mut self, target: &str) -> Result<(u32, u16), AddError> {
+    /// The place of a target: `free`, where it is to be put, unless it stands somewhere already.
+    fn intern(&mut self, target: &str, free: usize) -> Result<(u32, u16), AddError> {
         let hash = self.hasher.hash_one(target.as_bytes());
-        let targets = &self.targets;
-        if let Some(&place) = self.known_targets.find(hash, |&(at, len)| text(targets, at, len) == target) {
+        let records = &self.records;
+        if let Some(&place) = self.known_targets.find(hash, |&(at, len)| text(records, at, len) == target) {
             return Ok(place);
         }
-        let at = u32::try_from(self.targets.len()).map_err(|_| AddError::TooLarge)?;
+        let at = u32::try_from(free).map_err(|_| AddError::TooLarge)?;
         let len = u16::try_from(target.len()).map_err(|_| AddError::TooLarge)?;
-        self.targets.push_str(target);
-        let (targets, hasher) = (&self.targets, &self.hasher);
+        u32::try_from(free + target.len()).map_err(|_| AddError::TooLarge)?;
+        let hasher = &self.hasher;
         self.known_targets
-            .insert_unique(hash, (at, len), |&(at, len)| hasher.hash_one(text(targets, at, len).as_bytes()));
+            .insert_unique(hash, (at, len), |&(at, len)| hasher.hash_one(text(records, at, len).as_bytes()));
         Ok((at, len))
     }
 
     fn same(&self, record: Record, action: &HitAction<'_>) -> bool {
-        let target = || text(&self.targets, record.target, record.target_len);
+        let target = || text(&self.records, record.target, record.target_len);
         match (record.kind, *action) {
             (Kind::Redirect(known), HitAction::Redirect { to, status }) => known == status && target() == to,
             (Kind::Refused, HitAction::Refused { to }) => target() == to,
@@ -367,6 +382,7 @@ mod tests {
         let keys: Vec<&str> = table.iter().map(|(key, _)| key).collect();
         assert_eq!((keys[0], keys[999], keys[1000]), ("/page/0", "/page/999", "/gone"));
         // Ten targets stand in the table once each.
-        assert_eq!(table.targets.len(), 10 * "https://new.example/0".len());
+        let keys: usize = keys.iter().map(|key| key.len()).sum();
+        assert_eq!(table.records.len(), 1001 * Record::SIZE + keys + 10 * "https://new.example/0".len());
     }
 }
