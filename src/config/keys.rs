@@ -366,7 +366,7 @@ pub const LISTEN: &[Key] = &[
         "http",
         Kind::Texts,
         "[\"[::]:8080\"]",
-        "Listeners for plain HTTP: an IP address and a port (`[::]:8080` takes IPv4 too), or `unix:` and the absolute path of a Unix socket. The word `proxy` after it (`127.0.0.1:8081 proxy`) says that each connection begins with a PROXY protocol header, v1 or v2; it is taken from `trusted-proxies` and Unix sockets only.",
+        "Listeners for plain HTTP: an IP address and a port (`[::]:8080` takes IPv4 too, unless an IPv4 address is listed with the same port), or `unix:` and the absolute path of a Unix socket. The word `proxy` after it (`127.0.0.1:8081 proxy`) says that each connection begins with a PROXY protocol header, v1 or v2; it is taken from `trusted-proxies` and Unix sockets only.",
     ),
     key("https", Kind::Texts, "[]", "Listeners for HTTPS (HTTP/2 and HTTP/1.1), written as those of `http`."),
     key(

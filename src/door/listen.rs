@@ -44,8 +44,6 @@ pub struct Origin {
     pub proxy_protocol: bool,
     /// The bound address, for logs and metrics.
     pub address: String,
-    /// The listener's place in the configuration: those for HTTP first, counted from 0.
-    pub number: usize,
 }
 
 /// A listener of the configuration and its sockets.
@@ -93,11 +91,22 @@ pub struct BindError {
     pub reason: io::Error,
 }
 
+/// What is asked of a socket beside its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether more sockets may be bound to the same address ([`Socket::extend`]), among which the system distributes
+    /// connections (SO_REUSEPORT). A Unix socket can't be shared so.
+    pub reuse_port: bool,
+    /// Whether `[::]` leaves IPv4 alone, which another listener has the port for.
+    pub only_v6: bool,
+}
+
 fn explained(address: &Address, error: &io::Error) -> String {
     let is_unix = matches!(address, Address::Unix(_));
     match error.kind() {
         io::ErrorKind::AddrInUse if is_unix => "another program answers there".to_owned(),
         io::ErrorKind::AddrInUse => "another program has this port".to_owned(),
+        _ if error.raw_os_error() == Some(EAFNOSUPPORT) => "this machine has no IPv6".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         io::ErrorKind::PermissionDenied if is_unix => "no permission to write to its folder".to_owned(),
         io::ErrorKind::PermissionDenied => "no permission (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned(),
@@ -108,61 +117,49 @@ fn explained(address: &Address, error: &io::Error) -> String {
 }
 
 impl Socket {
-    /// Binds an address. `[::]` takes IPv4 too, and is `0.0.0.0` on a machine without IPv6. The file of a Unix socket
-    /// gets mode 0660; one that nobody answers on is replaced.
-    ///
-    /// # Errors
-    /// If the address can't be had.
-    pub fn bind(address: &Address) -> Result<Self, BindError> {
-        Self::bind_with(address, false)
-    }
-
-    /// Binds `count` sockets to one address, among which the system distributes connections. There is always one
-    /// only for a Unix socket, which can't be shared so.
+    /// Binds an address. `[::]` takes IPv4 too unless it is told not to, and is then `0.0.0.0` on a machine without
+    /// IPv6. The file of a Unix socket gets mode 0660; one that nobody answers on is replaced.
     ///
     /// # Errors
     /// If the address can't be had; sharing it with another program doesn't count as having it.
-    pub fn bind_set(address: &Address, count: usize) -> Result<Vec<Self>, BindError> {
-        if matches!(address, Address::Unix(_)) {
-            return Ok(vec![Self::bind(address)?]);
+    pub fn bind(address: &Address, options: Options) -> Result<Self, BindError> {
+        if options.reuse_port
+            && !address.is_any_port()
+            && let Address::Inet(inet) = address
+        {
+            // The system would let us in beside another process of the same user that shares its port too. This one
+            // never listens: who connected to it would be reset.
+            drop(bind_address(address, |inet| bound(inet, Options { reuse_port: false, ..options }), *inet, options)?);
         }
-        if !address.is_any_port() {
-            // The system would let us in beside another process of the same user that shares its port too.
-            drop(Self::bind(address)?);
+        match address {
+            Address::Inet(inet) => bind_address(address, |inet| listening(inet, options), *inet, options),
+            Address::Unix(path) => bind_unix(path).map_err(|reason| BindError { address: address.clone(), reason }),
         }
-        let mut set = vec![Self::bind_with(address, true)?];
-        Self::extend_set(&mut set, count)?;
-        Ok(set)
     }
 
-    /// Binds more sockets to the address of a set until there are `count`; a set that isn't shared stays as it is.
+    /// Binds more sockets to the address of the first until there are `count`; one that can't be shared stays alone.
+    /// Connections go to all of them from then on.
     ///
     /// # Errors
     /// If the system refuses one.
-    pub fn extend_set(set: &mut Vec<Self>, count: usize) -> Result<(), BindError> {
+    pub fn extend(set: &mut Vec<Self>, count: usize) -> Result<(), BindError> {
         let Some(first) = set.first() else { return Ok(()) };
-        let address = first.address.clone();
-        let is_shared =
-            matches!(address, Address::Inet(_)) && rustix::net::sockopt::socket_reuseport(first) == Ok(true);
-        while is_shared && set.len() < count {
-            set.push(Self::bind_with(&address, true)?);
+        let Address::Inet(inet) = first.address else { return Ok(()) };
+        let options = Options {
+            reuse_port: rustix::net::sockopt::socket_reuseport(first) == Ok(true),
+            only_v6: first.is_only_v6(),
+        };
+        while options.reuse_port && set.len() < count {
+            let more = listening(inet, options);
+            set.push(more.map_err(|reason| BindError { address: inet.into(), reason })?);
         }
         Ok(())
     }
 
-    fn bind_with(address: &Address, reuse_port: bool) -> Result<Self, BindError> {
-        let bound = match address {
-            Address::Inet(inet) => match bind_inet(*inet, reuse_port) {
-                Err(error) if inet.ip() == IpAddr::from([0u16; 8]) && lacks_ipv6(&error) => {
-                    let port = inet.port();
-                    log::warn!("this machine has no IPv6: listening on 0.0.0.0:{port} instead of {inet}");
-                    bind_inet(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), reuse_port)
-                }
-                bound => bound,
-            },
-            Address::Unix(path) => bind_unix(path),
-        };
-        bound.map_err(|reason| BindError { address: address.clone(), reason })
+    /// Whether it leaves IPv4 alone; true of `[::]` only.
+    pub fn is_only_v6(&self) -> bool {
+        matches!(self.address, Address::Inet(inet) if is_any_v6(inet))
+            && rustix::net::sockopt::ipv6_v6only(self) == Ok(true)
     }
 
     /// Takes over a socket that another process bound. Its file stays that process' own until
@@ -233,7 +230,25 @@ impl AsFd for Socket {
     }
 }
 
-fn bind_inet(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+/// Calls `bind` with the address, or with that of IPv4 if the machine has no other and nobody else is to have it.
+fn bind_address<T>(
+    address: &Address,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+    inet: SocketAddr,
+    options: Options,
+) -> Result<T, BindError> {
+    let bound = match bind(inet) {
+        Err(error) if is_any_v6(inet) && !options.only_v6 && lacks_ipv6(&error) => {
+            let port = inet.port();
+            log::warn!("this machine has no IPv6: listening on 0.0.0.0:{port} instead of {inet}");
+            bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        bound => bound,
+    };
+    bound.map_err(|reason| BindError { address: address.clone(), reason })
+}
+
+fn bound(address: SocketAddr, options: Options) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // Or a restart would have to wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -241,16 +256,25 @@ fn bind_inet(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     // nobody can see at which rate it is taken.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(NOT_SENT)?;
-    socket.set_reuse_port(reuse_port)?;
+    socket.set_reuse_port(options.reuse_port)?;
     if address.is_ipv6() {
         // Whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(address.ip() != IpAddr::from([0u16; 8]))?;
+        socket.set_only_v6(!is_any_v6(address) || options.only_v6)?;
     }
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listening(address: SocketAddr, options: Options) -> io::Result<Socket> {
+    let socket = bound(address, options)?;
     socket.listen(backlog())?;
     socket.set_nonblocking(true)?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Socket::tcp(socket, bound))
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    address.ip() == IpAddr::from([0u16; 8])
 }
 
 fn bind_unix(path: &Path) -> io::Result<Socket> {
@@ -283,7 +307,6 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = 97;
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
@@ -319,6 +342,9 @@ impl Drop for SocketFile {
     }
 }
 
+/// The system's number for a family of addresses that it doesn't have.
+const EAFNOSUPPORT: i32 = 97;
+
 /// What the owner's group may connect to.
 const UNIX_MODE: u32 = 0o660;
 
@@ -339,6 +365,9 @@ mod tests {
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
 
+    const ALONE: Options = Options { reuse_port: false, only_v6: false };
+    const SHARED: Options = Options { reuse_port: true, only_v6: false };
+
     fn local() -> Address {
         SocketAddr::from(([127, 0, 0, 1], 0)).into()
     }
@@ -352,26 +381,27 @@ mod tests {
 
     #[test]
     fn port_0_is_told_and_a_port_in_use_is_one_clear_line() {
-        let socket = Socket::bind(&local()).unwrap();
+        let socket = Socket::bind(&local(), ALONE).unwrap();
         assert_ne!(inet(&socket).port(), 0);
-        for result in [Socket::bind(socket.address()).map(|one| vec![one]), Socket::bind_set(socket.address(), 2)] {
-            let error = result.unwrap_err().to_string();
+        for options in [ALONE, SHARED] {
+            let error = Socket::bind(socket.address(), options).unwrap_err().to_string();
             assert_eq!(error, format!("can't listen on {}: another program has this port", socket.address()));
         }
-        let error = Socket::bind(&SocketAddr::from(([192, 0, 2, 1], 0)).into()).unwrap_err().to_string();
+        let error = Socket::bind(&SocketAddr::from(([192, 0, 2, 1], 0)).into(), ALONE).unwrap_err().to_string();
         assert_eq!(error, "can't listen on 192.0.2.1:0: this machine has no such address");
     }
 
     #[test]
     fn a_set_shares_its_port_with_itself_only() {
-        let mut set = Socket::bind_set(&local(), 3).unwrap();
+        let mut set = vec![Socket::bind(&local(), SHARED).unwrap()];
+        Socket::extend(&mut set, 3).unwrap();
         assert!(set.len() == 3 && set.iter().all(|socket| socket.address() == set[0].address()));
-        let error = Socket::bind_set(set[0].address(), 1).unwrap_err().to_string();
+        let error = Socket::bind(set[0].address(), SHARED).unwrap_err().to_string();
         assert!(error.ends_with("another program has this port"), "{error}");
-        Socket::extend_set(&mut set, 5).unwrap();
+        Socket::extend(&mut set, 5).unwrap();
         assert_eq!(set.len(), 5);
-        let mut alone = vec![Socket::bind(&local()).unwrap()];
-        Socket::extend_set(&mut alone, 5).unwrap();
+        let mut alone = vec![Socket::bind(&local(), ALONE).unwrap()];
+        Socket::extend(&mut alone, 5).unwrap();
         assert_eq!(alone.len(), 1);
     }
 
@@ -380,10 +410,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         let address = Address::Unix(path.clone());
-        let socket = Socket::bind(&address).unwrap();
+        let socket = Socket::bind(&address, ALONE).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, UNIX_MODE);
         UnixStream::connect(&path).unwrap();
-        let error = Socket::bind(&address).unwrap_err().to_string();
+        let error = Socket::bind(&address, ALONE).unwrap_err().to_string();
         assert_eq!(error, format!("can't listen on unix:{}: another program answers there", path.display()));
 
         // Taken over, it is the new owner's to remove, once it says so.
@@ -403,22 +433,22 @@ mod tests {
 
         // Left behind by a process that was killed.
         drop(UnixListener::bind(&path).unwrap());
-        let socket = Socket::bind(&address).unwrap();
+        let socket = Socket::bind(&address, ALONE).unwrap();
         // Somebody else's by now.
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
         drop(socket);
-        let error = Socket::bind(&address).unwrap_err().to_string();
+        let error = Socket::bind(&address, ALONE).unwrap_err().to_string();
         assert!(error.ends_with("a file that is no socket is in the way"), "{error}");
-        let error = Socket::bind(&Address::Unix(folder.path().join("no/a.sock"))).unwrap_err().to_string();
+        let error = Socket::bind(&Address::Unix(folder.path().join("no/a.sock")), ALONE).unwrap_err().to_string();
         assert!(error.ends_with("its folder is missing"), "{error}");
     }
 
     #[test]
     fn any_ipv6_takes_ipv4_too() {
         let any: Address = "[::]:0".parse().unwrap();
-        let port = inet(&Socket::bind(&any).unwrap()).port();
-        let socket = Socket::bind(&format!("[::]:{port}").parse().unwrap()).unwrap();
+        let port = inet(&Socket::bind(&any, ALONE).unwrap()).port();
+        let socket = Socket::bind(&format!("[::]:{port}").parse().unwrap(), ALONE).unwrap();
         TcpStream::connect(("127.0.0.1", inet(&socket).port())).unwrap();
         if inet(&socket).is_ipv6() {
             TcpStream::connect(("::1", inet(&socket).port())).unwrap();
@@ -426,8 +456,25 @@ mod tests {
     }
 
     #[test]
+    fn any_ipv6_leaves_a_port_to_ipv4_if_told() {
+        for reuse_port in [false, true] {
+            let options = Options { reuse_port, only_v6: true };
+            let v4 = Socket::bind(&local(), options).unwrap();
+            let any: Address = format!("[::]:{}", inet(&v4).port()).parse().unwrap();
+            let mut set = vec![match Socket::bind(&any, options) {
+                // Nothing to test without IPv6, and nobody else's address is taken instead.
+                Err(error) if lacks_ipv6(&error.reason) => return,
+                bound => bound.unwrap(),
+            }];
+            Socket::extend(&mut set, 3).unwrap();
+            assert!(set.len() == if reuse_port { 3 } else { 1 } && set.iter().all(Socket::is_only_v6));
+            assert!(!v4.is_only_v6() && set.iter().all(|socket| *socket.address() == any));
+        }
+    }
+
+    #[test]
     fn what_is_accepted_is_given_up_when_it_takes_nothing() {
-        let socket = Socket::bind(&local()).unwrap();
+        let socket = Socket::bind(&local(), ALONE).unwrap();
         let _client = TcpStream::connect(inet(&socket)).unwrap();
         let Inner::Tcp(listener) = socket.handle().unwrap() else { panic!("not TCP") };
         listener.set_nonblocking(false).unwrap();

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::config::Address;
     use crate::door::Guard;
-    use crate::door::listen::{Kind, Socket};
+    use crate::door::listen::{Kind, Options, Socket};
     use std::io::{Read, Write};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -278,12 +278,12 @@ mod tests {
     /// Answers each connection with the name of its thread.
     struct Echo {
         drain: Arc<Drain>,
-        origins: Mutex<Vec<(usize, bool)>>,
+        origins: Mutex<Vec<(String, bool)>>,
     }
 
     impl Serve for Echo {
         fn accepted(self: &Arc<Self>, stream: Accepted, origin: &Arc<Origin>) {
-            self.origins.lock().unwrap().push((origin.number, matches!(stream, Accepted::Tcp(..))));
+            self.origins.lock().unwrap().push((origin.address.clone(), matches!(stream, Accepted::Tcp(..))));
             let guard = self.drain.guard();
             tokio::spawn(async move {
                 match stream {
@@ -302,9 +302,12 @@ mod tests {
         }
     }
 
-    fn listener(number: usize, sockets: Vec<Socket>) -> Listener {
+    fn listener(address: &Address, count: usize) -> Listener {
+        let options = Options { reuse_port: count > 1, only_v6: false };
+        let mut sockets = vec![Socket::bind(address, options).unwrap()];
+        Socket::extend(&mut sockets, count).unwrap();
         let address = sockets[0].address().to_string();
-        let origin = Origin { kind: Kind::Http, proxy_protocol: false, address: address.clone(), number };
+        let origin = Origin { kind: Kind::Http, proxy_protocol: false, address: address.clone() };
         Listener { origin: Arc::new(origin), name: address, sockets }
     }
 
@@ -321,10 +324,7 @@ mod tests {
         let path = folder.path().join("a.sock");
         let any: Address = "127.0.0.1:0".parse().unwrap();
         // More sockets than threads, as after an upgrade.
-        let listeners = [
-            listener(0, Socket::bind_set(&any, 5).unwrap()),
-            listener(1, vec![Socket::bind(&Address::Unix(path.clone())).unwrap()]),
-        ];
+        let listeners = [listener(&any, 5), listener(&Address::Unix(path.clone()), 1)];
         let address = listeners[0].inet().unwrap();
         let drain = Drain::new();
         let serve = Arc::new(Echo { drain: drain.clone(), origins: Mutex::default() });
@@ -334,8 +334,8 @@ mod tests {
         }
         ask(std::os::unix::net::UnixStream::connect(&path).unwrap());
         let origins = std::mem::take(&mut *serve.origins.lock().unwrap());
-        assert!(origins.len() == 51 && origins[..50].iter().all(|origin| *origin == (0, true)));
-        assert_eq!(origins[50], (1, false));
+        assert!(origins.len() == 51 && origins[..50].iter().all(|origin| *origin == (address.to_string(), true)));
+        assert_eq!(origins[50], (listeners[1].name.clone(), false));
 
         let waiting = std::net::TcpStream::connect(address).unwrap();
         drain.close();
@@ -354,7 +354,7 @@ mod tests {
     fn no_socket_and_no_worker_is_left_out() {
         let any: Address = "127.0.0.1:0".parse().unwrap();
         for (sockets, threads, each) in [(1, 3, 1), (3, 3, 1), (5, 2, 3), (2, 3, 1)] {
-            let listeners = [listener(0, Socket::bind_set(&any, sockets).unwrap())];
+            let listeners = [listener(&any, sockets)];
             let shares = shares(&listeners, threads).unwrap();
             assert_eq!(shares.iter().map(Vec::len).max(), Some(each), "{sockets} {threads}");
             assert!(shares.iter().all(|share| !share.is_empty()));

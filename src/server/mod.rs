@@ -221,12 +221,13 @@ fn load(
 /// Starts the worker threads.
 fn accept(
     gateway: &Gateway,
-    sockets: Sockets,
+    mut sockets: Sockets,
     door: &Arc<Door>,
     drain: Arc<Drain>,
     admin: Admin,
 ) -> anyhow::Result<Serving> {
     let admin_drain = Drain::new();
+    sockets.extend(gateway)?;
     let start = || {
         let admin = PingoraApp::new(admin, &admin_drain);
         let workers = Workers::start("door", threads(gateway), &sockets.public, door, &drain)?;

@@ -1,11 +1,11 @@
 //! The gateway's listeners: those of the process before, if there is one, and new ones for the rest.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io, net::IpAddr, sync::Arc};
 
 use anyhow::Context;
 
 use crate::config::{Address, Gateway, Listen};
-use crate::door::listen::{BindError, Kind, Listener, Origin, Socket};
+use crate::door::listen::{BindError, Kind, Listener, Options, Origin, Socket};
 
 /// Everything that the gateway listens on.
 pub(super) struct Sockets {
@@ -26,17 +26,36 @@ impl Sockets {
     pub(super) fn open(gateway: &Gateway, inherited: &mut Inherited) -> anyhow::Result<Self> {
         let lists = [(Kind::Http, &gateway.http), (Kind::Https, &gateway.https)];
         let asked = lists.into_iter().flat_map(|(kind, list)| list.iter().map(move |listen| (kind, listen)));
-        let set_size = if gateway.reuse_port { threads(gateway) } else { 1 };
+        let addresses: Vec<&Address> =
+            gateway.http.iter().chain(&gateway.https).map(|listen| &listen.address).collect();
         let mut names = Names::default();
+        let asked: Vec<_> = asked
+            .map(|(kind, listen)| {
+                let only_v6 = leaves_ipv4(&listen.address, &addresses);
+                let options = Options { reuse_port: gateway.reuse_port && threads(gateway) > 1, only_v6 };
+                (kind, listen, options, names.name(&listen.address))
+            })
+            .collect();
+        // Before any is bound: what is in the way then is no other program.
+        asked.iter().try_for_each(|(_, listen, options, name)| check(listen, *options, inherited.get(name)))?;
         let mut public = Vec::new();
-        for (number, (kind, listen)) in asked.enumerate() {
-            let name = names.name(&listen.address);
-            public.push(open(listen, kind, number, set_size, name, inherited)?);
+        for (kind, listen, options, name) in asked {
+            public.push(open(listen, kind, options, name, inherited)?);
         }
         let admin = Listen::from(gateway.admin);
         let name = format!("admin {}", admin.address);
-        let admin = open(&admin, Kind::Http, 0, 1, name, inherited).context("admin address")?;
+        let admin = open(&admin, Kind::Http, Options::default(), name, inherited).context("admin address")?;
         Ok(Sockets { public, admin })
+    }
+
+    /// Gives each worker a socket of its own where the configuration says so. From now on the system sends connections
+    /// to them, so they are lost if nobody accepts: nothing that may fail should stand between this and the workers.
+    ///
+    /// # Errors
+    /// If the system refuses one.
+    pub(super) fn extend(&mut self, gateway: &Gateway) -> Result<(), BindError> {
+        let count = if gateway.reuse_port { threads(gateway) } else { 1 };
+        self.public.iter_mut().try_for_each(|listener| Socket::extend(&mut listener.sockets, count))
     }
 
     /// All of them.
@@ -61,22 +80,41 @@ pub(super) fn threads(gateway: &Gateway) -> usize {
 fn open(
     listen: &Listen,
     kind: Kind,
-    number: usize,
-    set_size: usize,
+    options: Options,
     name: String,
     inherited: &mut Inherited,
 ) -> Result<Listener, BindError> {
     let sockets = match inherited.remove(&name) {
-        Some(mut sockets) => {
-            Socket::extend_set(&mut sockets, set_size)?;
-            sockets
-        }
-        None if set_size > 1 => Socket::bind_set(&listen.address, set_size)?,
-        None => vec![Socket::bind(&listen.address)?],
+        Some(sockets) => sockets,
+        None => vec![Socket::bind(&listen.address, options)?],
     };
     let address = sockets.first().map_or(&listen.address, Socket::address).to_string();
-    let origin = Arc::new(Origin { kind, proxy_protocol: listen.proxy, address, number });
+    let origin = Arc::new(Origin { kind, proxy_protocol: listen.proxy, address });
     Ok(Listener { origin, name, sockets })
+}
+
+/// Refuses to take over sockets that are bound for something else than is asked for now.
+fn check(listen: &Listen, options: Options, inherited: Option<&Vec<Socket>>) -> Result<(), BindError> {
+    let address = &listen.address;
+    // `0.0.0.0` stands for `[::]` where there is no IPv6.
+    let differs = |socket: &Socket| is_any_v6(socket.address()) && socket.is_only_v6() != options.only_v6;
+    if address.is_any_port() || !is_any_v6(address) || !inherited.into_iter().flatten().any(differs) {
+        return Ok(());
+    }
+    let has = if options.only_v6 { "IPv4 too" } else { "IPv6 only" };
+    let reason = format!("the process before has it for {has}, which no upgrade can change: stop that one, then start");
+    Err(BindError { address: address.clone(), reason: io::Error::other(reason) })
+}
+
+/// Whether `[::]` with this port leaves IPv4 to another of `addresses`. Alone it takes both.
+fn leaves_ipv4(address: &Address, addresses: &[&Address]) -> bool {
+    let Address::Inet(any) = address else { return false };
+    let same_port = |other: &&Address| matches!(other, Address::Inet(v4) if v4.is_ipv4() && v4.port() == any.port());
+    is_any_v6(address) && any.port() != 0 && addresses.iter().any(same_port)
+}
+
+fn is_any_v6(address: &Address) -> bool {
+    matches!(address, Address::Inet(inet) if inet.ip() == IpAddr::from([0u16; 8]))
 }
 
 /// Gives each listener a name that the next process will give it too.
@@ -96,6 +134,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     #[test]
     fn what_fits_is_taken_over_and_the_rest_is_bound() {
@@ -107,17 +146,51 @@ mod tests {
             reuse_port: true,
             ..Gateway::default()
         };
-        let old = Sockets::open(&gateway(vec![any.clone(), any.clone()], 3), &mut Inherited::new()).unwrap();
+        let before = gateway(vec![any.clone(), any.clone()], 3);
+        let mut old = Sockets::open(&before, &mut Inherited::new()).unwrap();
+        assert!(old.all().all(|listener| listener.sockets.len() == 1));
+        old.extend(&before).unwrap();
+        assert_eq!(old.public[1].sockets.len(), 3);
         let names: Vec<&str> = old.all().map(|listener| listener.name.as_str()).collect();
         assert_eq!(names, ["127.0.0.1:0", "127.0.0.1:0 #2", "admin 127.0.0.1:0"]);
         let before: Vec<String> = old.all().map(|listener| listener.origin.address.clone()).collect();
         let mut inherited: Inherited =
             old.public.into_iter().chain([old.admin]).map(|listener| (listener.name, listener.sockets)).collect();
         // One listener less, one thread more.
-        let new = Sockets::open(&gateway(vec![any], 4), &mut inherited).unwrap();
+        let after = gateway(vec![any], 4);
+        let mut new = Sockets::open(&after, &mut inherited).unwrap();
+        assert_eq!(new.public[0].sockets.len(), 3, "no more until somebody accepts");
+        new.extend(&after).unwrap();
         let after: Vec<&str> = new.all().map(|listener| listener.origin.address.as_str()).collect();
         assert_eq!(after, [&before[0], &before[2]]);
         assert_eq!((new.public[0].sockets.len(), new.admin.sockets.len()), (4, 1));
         assert_eq!(inherited.keys().collect::<Vec<_>>(), ["127.0.0.1:0 #2"]);
+    }
+
+    #[test]
+    fn any_ipv6_leaves_ipv4_to_who_asks_for_it() {
+        let addresses: Vec<Address> =
+            ["0.0.0.0:80", "[::]:80", "[::]:443", "[::]:0", "127.0.0.1:0", "[::1]:80", "unix:/a"]
+                .map(|text| text.parse().unwrap())
+                .into();
+        let all: Vec<&Address> = addresses.iter().collect();
+        let leaving: Vec<String> =
+            all.iter().filter(|address| leaves_ipv4(address, &all)).map(ToString::to_string).collect();
+        assert_eq!(leaving, ["[::]:80"]);
+    }
+
+    #[test]
+    fn an_upgrade_says_when_it_would_have_to_bind_anew() {
+        let port = Socket::bind(&"[::]:0".parse().unwrap(), Options::default()).unwrap();
+        if !is_any_v6(port.address()) {
+            return;
+        }
+        let address = port.address().clone();
+        let Address::Inet(inet) = address else { unreachable!() };
+        let mut inherited = Inherited::from([(address.to_string(), vec![port])]);
+        let v4 = Listen::from(SocketAddr::from(([0, 0, 0, 0], inet.port())));
+        let gateway = Gateway { http: vec![v4, inet.into()], ..Gateway::default() };
+        let error = Sockets::open(&gateway, &mut inherited).err().unwrap().to_string();
+        assert!(error.contains("has it for IPv4 too") && error.contains("stop that one"), "{error}");
     }
 }

@@ -108,6 +108,31 @@ fn listeners_of_every_kind() {
 }
 
 #[test]
+fn a_port_is_shared_by_ipv4_and_ipv6() {
+    let port = match TcpListener::bind("[::1]:0") {
+        Ok(free) => free.local_addr().unwrap().port(),
+        // Nothing to share without IPv6.
+        Err(_) => return,
+    };
+    for (v4, reuse_port) in [("0.0.0.0", false), ("127.0.0.1", true)] {
+        let folder = folder(&format!("http = [\"{v4}:{port}\", \"[::]:{port}\"]\nreuse-port = {reuse_port}"), "");
+        let mut program = Program::start(folder.path());
+        for _ in 0..8 {
+            assert_eq!(text(SocketAddr::from(([127, 0, 0, 1], port))), "1");
+            assert_eq!(text(SocketAddr::new("::1".parse().unwrap(), port)), "1");
+        }
+        program.signal("QUIT");
+        let line = program.wait_for("serves now");
+        let pid = line.split("process ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let successor = Successor(pid.parse().unwrap());
+        assert!(program.end().success());
+        assert_eq!(text(SocketAddr::new("::1".parse().unwrap(), port)), "1");
+        signal(successor.0, "TERM");
+        until("the end", || TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
+}
+
+#[test]
 fn what_keeps_it_from_starting_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap();

@@ -15,7 +15,7 @@ use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 
 use super::wire::{self, Request};
 use crate::config::{Address, Gateway};
-use crate::door::listen::Socket;
+use crate::door::listen::{Options, Socket};
 
 /// What the control socket is called when it is handed over.
 pub(in crate::server) const NAME: &str = "control";
@@ -92,7 +92,7 @@ impl Control {
         let is_inherited = same.is_some();
         let socket = match same {
             Some(socket) => socket,
-            None => Socket::bind(&address).context("control socket")?,
+            None => Socket::bind(&address, Options::default()).context("control socket")?,
         };
         let (sender, requests) = mpsc::channel(16);
         Ok(Control { socket, is_inherited, requests, task: None, sender })
