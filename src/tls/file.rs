@@ -1,19 +1,28 @@
 //! One file of certificates and keys.
 
-use std::{fs, io, ops::Range, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    ops::Range,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use compact_str::CompactString;
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer, TrustAnchor,
         pem::{self, PemObject, SectionKind},
     },
     sign::SigningKey,
 };
 use x509_parser::{extensions::GeneralName, prelude::*, public_key::PublicKey};
 
-use super::pem::{Block, blocks};
+use super::{
+    pem::{Block, blocks},
+    signature,
+};
 use crate::config::{Diagnostic, Severity};
 
 /// The label of a certificate's block.
@@ -64,6 +73,8 @@ pub(super) struct Cert {
     public_key: Range<usize>,
     key_id: Option<Range<usize>>,
     issuer_key_id: Option<Range<usize>>,
+    /// The key that was seen to have signed it, so that no signature is checked again with every reload.
+    signer: OnceLock<Box<[u8]>>,
 }
 
 /// A private key.
@@ -287,6 +298,7 @@ impl Cert {
             public_key: within(parsed.public_key().raw),
             key_id,
             issuer_key_id,
+            signer: OnceLock::new(),
             der,
         };
         Ok((cert, bits))
@@ -317,16 +329,40 @@ impl Cert {
 
     /// Whether it signed itself.
     pub fn is_root(&self) -> bool {
-        self.subject() == self.issuer()
+        self.subject() == self.issuer() && self.is_signed_by(signature::content(self.public_key()).unwrap_or_default())
     }
 
-    /// Whether `issuer` signed it, by their names and key identifiers.
+    /// Whether `issuer` signed it. The signature decides; where it can't be checked, the names and key identifiers do.
     pub fn is_issued_by(&self, issuer: &Cert) -> bool {
         self.issuer() == issuer.subject()
             && match (&self.issuer_key_id, &issuer.key_id) {
                 (Some(wanted), Some(id)) => self.der[wanted.clone()] == issuer.der[id.clone()],
                 _ => true,
             }
+            && self.is_signed_by(signature::content(issuer.public_key()).unwrap_or_default())
+    }
+
+    /// Whether `anchor` signed it, or is it under another signature (a root that another root vouches for).
+    pub fn is_vouched_for_by(&self, anchor: &TrustAnchor<'_>) -> bool {
+        let (subject, key) = (anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref());
+        let is = |name: &[u8]| signature::content(name) == Some(subject);
+        (is(self.issuer()) && self.is_signed_by(key))
+            || (self.is_ca && is(self.subject()) && signature::content(self.public_key()) == Some(key))
+    }
+
+    /// Whether a key (the content of a SubjectPublicKeyInfo) made its signature, or may have.
+    fn is_signed_by(&self, key: &[u8]) -> bool {
+        if let Some(signer) = self.signer.get() {
+            return **signer == *key;
+        }
+        match signature::is_signed_by(&self.der, key) {
+            Some(true) => {
+                self.signer.get_or_init(|| key.into());
+                true
+            }
+            Some(false) => false,
+            None => true,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod index;
 mod pem;
 mod policy;
 mod resolver;
+mod signature;
 mod store;
 
 #[cfg(test)]

@@ -256,8 +256,14 @@ fn entry(
                 .hint(hint),
         )
     } else if !complete {
-        let message = format!("the chain of this certificate{} is not complete", of_names(leaf));
-        let hint = format!("put its issuer behind it (a root: anywhere in the folder): {}", leaf.issuer_name());
+        let end = chain.last().unwrap_or(leaf).issuer_name();
+        let message = format!(
+            "the chain of this certificate{} is not complete: `{end}` is neither here nor a root that browsers know",
+            of_names(leaf)
+        );
+        let hint = format!(
+            "put the certificate of `{end}` behind it; if that is the root of your own authority, put it anywhere into the folder"
+        );
         Some(block_finding("incomplete-chain", file, leaf.line, CERTIFICATE, message).hint(hint).warning())
     } else {
         None

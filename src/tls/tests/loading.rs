@@ -48,7 +48,8 @@ fn chains_are_put_in_order_and_completed_from_other_files() {
     let cert = |authority: &Authority| pem("CERTIFICATE", authority.certificate.der());
     write(dir.path(), "a.pem", &(cert(&root) + &cert(&lower) + &leaf.chain() + &leaf.key.serialize_pem()));
     let (_, report) = production(dir.path());
-    assert_eq!((codes(&report), report.certificates), (vec![], 1));
+    assert_eq!((codes(&report), report.certificates), (vec!["incomplete-chain"], 1), "upper is missing");
+    assert!(report.diagnostics[0].message.contains("`CN=upper`"), "{}", report.diagnostics[0]);
 
     write(dir.path(), "intermediates.pem", &cert(&upper));
     let (tls, report) = production(dir.path());
@@ -60,11 +61,78 @@ fn chains_are_put_in_order_and_completed_from_other_files() {
         "the leaf, who signed it, who signed that, and no root"
     );
 
+    // A root of one's own: known once it is in the folder.
+    fs::remove_file(dir.path().join("a.pem")).unwrap();
+    write(dir.path(), "a.pem", &(leaf.both() + &cert(&lower) + &cert(&upper)));
+    let report = tls.reload().unwrap();
+    assert_eq!((codes(&report), report.diagnostics[0].severity), (vec!["incomplete-chain"], Severity::Warning));
+    assert!(report.diagnostics[0].hint.as_ref().unwrap().contains("root of your own authority"));
+    write(dir.path(), "root.crt", &cert(&root));
+    assert_eq!(codes(&tls.reload().unwrap()), Vec::<&str>::new());
+
     let alone = tempfile::tempdir().unwrap();
     write(alone.path(), "a.pem", &leaf.both());
     let (_, report) = production(alone.path());
     assert_eq!(codes(&report), ["incomplete-chain"]);
     assert!(report.diagnostics[0].hint.as_ref().unwrap().contains("lower") && report.faulty.is_empty());
+}
+
+#[test]
+fn of_namesakes_the_one_that_signed_is_served() {
+    let authority = |name: &str, by: Option<&Authority>| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = match by {
+            Some(by) => params.signed_by(&key, &by.issuer).unwrap(),
+            None => params.self_signed(&key).unwrap(),
+        };
+        Authority { certificate, issuer: Issuer::new(params, key) }
+    };
+    let root = authority("root", None);
+    let (right, wrong) = (authority("twin", Some(&root)), authority("twin", Some(&root)));
+    // Without key identifiers, as some private authorities still issue.
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["a.example".to_owned()]).unwrap().signed_by(&key, &right.issuer).unwrap();
+    let cert = |certificate: &Certificate| pem("CERTIFICATE", certificate.der());
+    for (beside, elsewhere) in [(&wrong, &right), (&right, &wrong)] {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a.pem", &(cert(&leaf) + &cert(&beside.certificate) + &key.serialize_pem()));
+        write(dir.path(), "other.pem", &(cert(&elsewhere.certificate) + &cert(&root.certificate)));
+        let (tls, report) = production(dir.path());
+        assert_eq!(codes(&report), Vec::<&str>::new());
+        let (client, _) = shake(&tls.server_config(&[]), &Arc::new(client(ANY, BOTH)), "a.example").unwrap();
+        assert_eq!(client.peer_certificates().unwrap()[1], *right.certificate.der());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.pem", &(cert(&leaf) + &cert(&wrong.certificate) + &key.serialize_pem()));
+    write(dir.path(), "root.pem", &cert(&root.certificate));
+    assert_eq!(codes(&production(dir.path()).1), ["incomplete-chain"]);
+}
+
+#[test]
+fn signatures_of_every_kind_are_checked() {
+    let names = || CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    for kind in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519, &PKCS_RSA_SHA256] {
+        let keys = [(); 2].map(|()| KeyPair::generate_for(kind).unwrap());
+        let certs = keys.each_ref().map(|key| names().self_signed(key).unwrap());
+        let parsed =
+            certs.each_ref().map(|cert| CertFile::parse(cert.pem().as_bytes(), &Arc::from("a")).certs.remove(0));
+        assert!(parsed[0].is_root() && parsed[1].is_root());
+        assert!(!parsed[0].is_issued_by(&parsed[1]), "same names, another key");
+        let fresh = CertFile::parse(certs[0].pem().as_bytes(), &Arc::from("a")).certs.remove(0);
+        assert!(!fresh.is_issued_by(&parsed[1]) && fresh.is_issued_by(&parsed[0]));
+    }
+}
+
+#[test]
+fn roots_that_browsers_know_end_a_chain() {
+    let file = CertFile::parse(KNOWN.as_bytes(), &Arc::from("known.pem"));
+    let known = |cert: &file::Cert| webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| cert.is_vouched_for_by(root));
+    assert!(file.findings.is_empty() && known(&file.certs[0]));
+    let own = CertFile::parse(good("a.example").chain().as_bytes(), &Arc::from("own.pem"));
+    assert!(!known(&own.certs[0]));
 }
 
 #[test]
@@ -145,8 +213,10 @@ fn weak_keys_are_told() {
 #[test]
 fn five_thousand_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let authority = ca("intermediate", Some(&ca("root", None)));
+    let root = ca("root", None);
+    let authority = ca("intermediate", Some(&root));
     let intermediate = pem("CERTIFICATE", authority.certificate.der());
+    write(dir.path(), "root.crt", &pem("CERTIFICATE", root.certificate.der()));
     let ders: Vec<_> = (0..5_000)
         .map(|n| {
             let name = format!("h{n}.example");
@@ -291,5 +361,23 @@ eGFtcGxlMA0GCSqGSIb3DQEBCwUAA4GBAJN1LPr+7Ui/Mp67I38cBsiELC/tglOM
 x0pkrNOsEExZo3RudnLsDOXoLN17twsnR+Y7k55CNi0oBv0u1nr0CVuxn99XXhzt
 NCFzeSfJZwvOYrwbTIpWDlQZ+nIEDXLiETlZuRfzLOTtJjr4wjhO7CwmRZsriUsd
 2j4mciiFGVik
+-----END CERTIFICATE-----
+";
+
+/// A root of Mozilla's list (DigiCert TLS ECC P384 Root G5).
+const KNOWN: &str = "\
+-----BEGIN CERTIFICATE-----
+MIICGTCCAZ+gAwIBAgIQCeCTZaz32ci5PhwLBCou8zAKBggqhkjOPQQDAzBOMQsw
+CQYDVQQGEwJVUzEXMBUGA1UEChMORGlnaUNlcnQsIEluYy4xJjAkBgNVBAMTHURp
+Z2lDZXJ0IFRMUyBFQ0MgUDM4NCBSb290IEc1MB4XDTIxMDExNTAwMDAwMFoXDTQ2
+MDExNDIzNTk1OVowTjELMAkGA1UEBhMCVVMxFzAVBgNVBAoTDkRpZ2lDZXJ0LCBJ
+bmMuMSYwJAYDVQQDEx1EaWdpQ2VydCBUTFMgRUNDIFAzODQgUm9vdCBHNTB2MBAG
+ByqGSM49AgEGBSuBBAAiA2IABMFEoc8Rl1Ca3iOCNQfN0MsYndLxf3c1TzvdlHJS
+7cI7+Oz6e2tYIOyZrsn8aLN1udsJ7MgT9U7GCh1mMEy7H0cKPGEQQil8pQgO4CLp
+0zVozptjn4S1mU1YoI71VOeVyaNCMEAwHQYDVR0OBBYEFMFRRVBZqz7nLFr6ICIS
+B4CIfBFqMA4GA1UdDwEB/wQEAwIBhjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49
+BAMDA2gAMGUCMQCJao1H5+z8blUD2WdsJk6Dxv3J+ysTvLd6jLRl0mlpYxNjOyZQ
+LgGheQaRnUi/wr4CMEfDFXuxoJGZSZOoPHzoRgaLLPIxAJSdYsiJvRmEFOml+wG4
+DXZDjC5Ty3zfDBeWUA==
 -----END CERTIFICATE-----
 ";
