@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use webpki_roots::TLS_SERVER_ROOTS;
 
-use super::file::Cert;
+use super::cert::Cert;
 
 /// Longest chain. Public ones have three.
 const MAX_CHAIN: usize = 8;

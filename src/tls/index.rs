@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 use compact_str::CompactString;
 use rustls::{SignatureAlgorithm, SignatureScheme, sign::CertifiedKey};
 
-use super::file::Cert;
+use super::cert::Cert;
 
 /// A certificate with its chain and key, ready to be served.
 #[derive(Debug)]

@@ -14,6 +14,7 @@
 //! Called by: `reload` ([`Tls::open`], [`Tls::reload`]), `door` ([`Tls::server_config`], [`Tls::why_refused`]), `cli`
 //! ([`check`]).
 
+mod cert;
 mod chain;
 mod development;
 mod file;

@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
 
 use super::{
+    cert::Cert,
     chain::Issuers,
-    file::{CERTIFICATE, Cert, CertFile, Key, block_finding, is_certificate_file},
+    file::{CERTIFICATE, CertFile, Key, block_finding, is_certificate_file},
     index::{Entry, Index},
 };
 use crate::config::{Diagnostic, Severity};

@@ -129,7 +129,7 @@ fn signatures_of_every_kind_are_checked() {
 #[test]
 fn roots_that_browsers_know_end_a_chain() {
     let file = CertFile::parse(KNOWN.as_bytes(), &Arc::from("known.pem"));
-    let known = |cert: &file::Cert| webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| cert.is_vouched_for_by(root));
+    let known = |cert: &cert::Cert| webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| cert.is_vouched_for_by(root));
     assert!(file.findings.is_empty() && known(&file.certs[0]));
     let own = CertFile::parse(good("a.example").chain().as_bytes(), &Arc::from("own.pem"));
     assert!(!known(&own.certs[0]));
