@@ -1,6 +1,13 @@
 //! The files of a routes folder.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
+};
 
 use crate::config::{Diagnostic, Layer, Role, SourceFile, Table, mapping};
 
@@ -17,6 +24,26 @@ pub(crate) struct Stamp {
     changed: (i64, i64),
     size: u64,
     file: (u64, u64),
+}
+
+impl Stamp {
+    /// Of what stands in its folder and can't be looked at: a link that leads nowhere, a file that is just being
+    /// replaced.
+    const UNREADABLE: Stamp = Stamp { modified: (0, 0), changed: (0, 0), size: 0, file: (0, 0) };
+
+    fn of(metadata: &Metadata) -> Self {
+        Stamp {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+            file: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    /// Whether the file could not be looked at; whoever reads it learns why. It may even be a folder.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        *self == Stamp::UNREADABLE
+    }
 }
 
 pub(super) fn is_defaults(name: &str) -> bool {
@@ -72,35 +99,39 @@ pub(super) fn is_route_file(name: &str) -> bool {
 }
 
 /// Every file below `root` whose name is `wanted`, by its path with `/`. Links are followed, hidden names skipped (Kubernetes
-/// keeps the old and new state of a mounted folder in them).
+/// keeps the old and new state of a mounted folder in them). What is there and can't be looked at is among them.
+///
+/// # Errors
+/// If a folder can't be read.
 pub(crate) fn scan(root: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<BTreeMap<String, Stamp>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(root.to_owned(), String::new(), 0)];
     while let Some((folder, prefix, depth)) = folders.pop() {
+        // Not to be read is not the same as gone: what it holds must not vanish.
+        let unreadable = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => continue,
-            // Not to be read is not the same as gone: its sites must not vanish.
-            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display()))),
+            Err(error) => return Err(unreadable(error)),
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry = entry.map_err(unreadable)?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let Ok(metadata) = fs::metadata(entry.path()) else { continue };
             if name.starts_with('.') {
                 continue;
             }
             let path = format!("{prefix}{name}");
-            if metadata.is_dir() {
-                if depth < MAX_DEPTH {
-                    folders.push((entry.path(), format!("{path}/"), depth + 1));
+            let stamp = match fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_dir() => {
+                    if depth < MAX_DEPTH {
+                        folders.push((entry.path(), format!("{path}/"), depth + 1));
+                    }
+                    continue;
                 }
-            } else if wanted(&name) {
-                let stamp = Stamp {
-                    modified: (metadata.mtime(), metadata.mtime_nsec()),
-                    changed: (metadata.ctime(), metadata.ctime_nsec()),
-                    size: metadata.len(),
-                    file: (metadata.dev(), metadata.ino()),
-                };
+                Ok(metadata) => Stamp::of(&metadata),
+                Err(_) => Stamp::UNREADABLE,
+            };
+            if wanted(&name) {
                 files.insert(path, stamp);
             }
         }

@@ -9,6 +9,9 @@ use prometheus::{GaugeVec, IntGauge, Opts, Registry};
 
 use super::{metrics::register, names};
 
+/// Names whose certificates' expiry is shown, at most. They come from certificate files, never from requests.
+pub const MAX_EXPIRIES: usize = 10_000;
+
 /// How many certificates there are and when they expire.
 #[derive(Debug)]
 pub struct CertificateGauges {
@@ -20,8 +23,10 @@ pub struct CertificateGauges {
 
 impl CertificateGauges {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let expiry =
-            Opts::new(names::CERTIFICATE_EXPIRY, "Unix time at which a live certificate expires, by its first name.");
+        let expiry = format!(
+            "Unix time at which the live certificate of a name expires; of more than {MAX_EXPIRIES} names, the first of each certificate go before."
+        );
+        let expiry = Opts::new(names::CERTIFICATE_EXPIRY, expiry);
         let faulty = "Certificate and key files that have errors.";
         Ok(CertificateGauges {
             expiry: register(registry, GaugeVec::new(expiry, &[names::NAME])?)?,
@@ -31,7 +36,8 @@ impl CertificateGauges {
         })
     }
 
-    /// Shows what is live now: how many certificates, when each expires (Unix seconds, by first name), and how many
+    /// Shows what is live now: how many certificates, when each expires (Unix seconds, by name; at most
+    /// [`MAX_EXPIRIES`]), and how many
     /// files have errors. The series of names that are gone are removed.
     pub fn set(&self, live: usize, expiries: &BTreeMap<&str, i64>, faulty: usize) {
         self.live.set(live as i64);

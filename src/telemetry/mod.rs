@@ -15,7 +15,7 @@ mod journal;
 mod metrics;
 pub mod names;
 
-pub use certificates::CertificateGauges;
+pub use certificates::{CertificateGauges, MAX_EXPIRIES};
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
 pub use journal::Journal;
 pub use metrics::{Metrics, ReloadResult, SiteCounters};

@@ -23,18 +23,32 @@ pub(super) const CERTIFICATE: &str = "CERTIFICATE";
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Endings of files that are read. (Others may lie beside them: requests, notes, PKCS#12.)
+/// Largest file that is looked at to see whether it holds PEM, in bytes.
+const MAX_GUESSED: u64 = 1 << 20;
+
+/// Endings of files that hold PEM, or are faulty. Others may (any file with a block is read) or may not: notes, PKCS#12.
 const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "chain", "fullchain", "bundle", "ca-bundle"];
+
+/// Endings of files that are not read whatever they hold: documents, and what editors and tools leave or are just
+/// writing.
+const IGNORED: &[&str] = &["md", "bak", "old", "orig", "new", "tmp", "part", "swp"];
 
 /// Smallest RSA key that isn't weak, in bits (NIST SP 800-131A, and what aws-lc-rs signs with).
 const MIN_RSA_BITS: usize = 2048;
 
-/// Whether a file of that name is read.
-pub(super) fn is_certificate_file(name: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+/// Whether a file of that name may be read.
+pub(super) fn may_hold_certificates(name: &str) -> bool {
+    !name.ends_with('~') && !ends_in(name, IGNORED)
+}
+
+/// Whether a file of that name has to hold certificates or keys.
+pub(super) fn must_hold_certificates(name: &str) -> bool {
+    ends_in(name, ENDINGS)
+}
+
+fn ends_in(name: &str, endings: &[&str]) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 /// What one file holds.
@@ -44,6 +58,8 @@ pub(super) struct CertFile {
     pub keys: Vec<Key>,
     /// What is wrong with the file by itself.
     pub findings: Vec<Diagnostic>,
+    /// Whether it is something else.
+    pub is_alien: bool,
 }
 
 /// A private key.
@@ -59,13 +75,16 @@ pub(super) struct Key {
 }
 
 impl CertFile {
-    /// Reads `path`, which findings call `name`. What can't be used is a finding.
-    pub fn read(path: &Path, name: &Arc<str>) -> Self {
+    /// Reads `path`, which findings call `name`. What can't be used is a finding; that it holds no PEM at all is one
+    /// only if it `must`.
+    pub fn read(path: &Path, name: &Arc<str>, must: bool) -> Self {
+        let alien = CertFile { is_alien: true, ..CertFile::default() };
         let unreadable = |message: String, hint: &str| CertFile {
             findings: vec![finding("unreadable", name, 1, message).hint(hint)],
             ..CertFile::default()
         };
         let bytes = match fs::metadata(path) {
+            Ok(metadata) if !must && (!metadata.is_file() || metadata.len() > MAX_GUESSED) => return alien,
             Ok(metadata) if !metadata.is_file() => return unreadable("this is no file".to_owned(), "remove it"),
             Ok(metadata) if metadata.len() > MAX_FILE => {
                 let message = format!("this file is larger than {} MiB", MAX_FILE >> 20);
@@ -75,16 +94,20 @@ impl CertFile {
             Err(error) => Err(error),
         };
         match bytes {
+            Ok((bytes, _)) if !must && memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() => alien,
             Ok((bytes, mode)) => {
                 let mut file = CertFile::parse(&bytes, name);
                 file.note_exposed(mode, name);
                 file
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable(
-                "this file can't be read: permission denied".to_owned(),
-                "the gateway's user must be able to read it",
-            ),
-            Err(error) => unreadable(format!("this file can't be read: {error}"), "see whether the disk is well"),
+            Err(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "the gateway's user must be able to read it",
+                    io::ErrorKind::NotFound => "it is a link that leads nowhere: put back what it led to, or remove it",
+                    _ => "see whether the disk is well",
+                };
+                unreadable(format!("this file can't be read: {error}"), hint)
+            }
         }
     }
 

@@ -139,16 +139,18 @@ impl Index {
 
     /// Whether each name of a certificate has another, valid one of the same kind, which is served in its place.
     pub fn is_superseded(&self, entry: &Arc<Entry>, now: i64) -> bool {
-        let better = |name: &CompactString| {
-            let named = match name.strip_prefix("*.") {
-                Some(parent) => numbers(&self.wildcard, parent),
-                None => numbers(&self.exact, name),
-            };
-            let same_kind = self.resolve(named).filter(|other| other.is_rsa() == entry.is_rsa());
-            let served = same_kind.clone().find(|other| other.is_valid_at(now)).or_else(|| same_kind.clone().next());
-            served.is_some_and(|served| !Arc::ptr_eq(served, entry))
+        !entry.leaf.names.is_empty() && !entry.leaf.names.iter().any(|name| self.is_served(entry, name, now))
+    }
+
+    /// Whether it is this certificate that clients of its kind get for one of its names.
+    pub fn is_served(&self, entry: &Arc<Entry>, name: &str, now: i64) -> bool {
+        let named = match name.strip_prefix("*.") {
+            Some(parent) => numbers(&self.wildcard, parent),
+            None => numbers(&self.exact, name),
         };
-        !entry.leaf.names.is_empty() && entry.leaf.names.iter().all(better)
+        let same_kind = self.resolve(named).filter(|other| other.is_rsa() == entry.is_rsa());
+        let served = same_kind.clone().find(|other| other.is_valid_at(now)).or_else(|| same_kind.clone().next());
+        served.is_none_or(|served| Arc::ptr_eq(served, entry))
     }
 
     fn candidates<'a>(&'a self, name: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Entry>> {

@@ -36,12 +36,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use compact_str::CompactString;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 
 use crate::config::{Diagnostic, Gateway, TlsMode, readable_host};
 use crate::model::HostPattern;
-use crate::telemetry::Metrics;
+use crate::telemetry::{MAX_EXPIRIES, Metrics};
 
 use development::Development;
 use index::Index;
@@ -54,6 +55,10 @@ pub use store::CertReport;
 /// Hosts that the finding about hosts without a certificate names.
 const MAX_NAMED: usize = 5;
 
+/// Findings about a file that can't be read or understood. They keep a gateway from starting, and nothing else does:
+/// what has expired, has no key or covers no host may be meant, and others are served.
+const UNUSABLE: &[&str] = &["unreadable", "bad-certificate", "bad-key"];
+
 /// Why there can be no TLS. The configuration is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -65,6 +70,9 @@ pub enum TlsError {
     /// The folder is there and can't be read.
     #[error("can't read the certificates: {0}")]
     Unreadable(#[from] io::Error),
+    /// A file can't be read or understood. Once the gateway runs, that is a finding.
+    #[error("can't use the certificates: {0}")]
+    Unusable(String),
     /// The settings don't go together.
     #[error("TLS: {0}")]
     Settings(#[from] rustls::Error),
@@ -89,7 +97,8 @@ impl Tls {
     /// in handshakes, so it must be quick.
     ///
     /// # Errors
-    /// If the folder can't be read, or isn't there in production mode with addresses for HTTPS.
+    /// If the folder or one of its files can't be read or understood, or there is no folder in production mode with
+    /// addresses for HTTPS.
     pub fn open(
         gateway: &Gateway,
         knows: impl Fn(&str) -> bool + Send + Sync + 'static,
@@ -101,6 +110,9 @@ impl Tls {
         }
         let mut store = Store::new(&gateway.certs);
         let report = store.load(now())?;
+        if let Some(faults) = unusable(&report.diagnostics) {
+            return Err(TlsError::Unusable(faults));
+        }
         let development = match mode {
             TlsMode::Development => Some(Development::new(Box::new(knows))?),
             TlsMode::Production => None,
@@ -173,10 +185,20 @@ impl Tls {
         let index = self.resolver.index.load();
         let now = now();
         let mut expiries: BTreeMap<&str, i64> = BTreeMap::new();
-        for entry in index.entries().iter().filter(|entry| !index.is_superseded(entry, now)) {
-            let name = entry.leaf.names.first().map_or("", |name| name.as_str());
-            let expiry = expiries.entry(name).or_insert(i64::MAX);
-            *expiry = entry.chain_not_after.min(*expiry);
+        let nameless = [CompactString::default()];
+        // The first names of all, then the others as long as there is room.
+        for first in [true, false] {
+            for entry in index.entries() {
+                let names = if entry.leaf.names.is_empty() { &nameless } else { &*entry.leaf.names };
+                let (head, tail) = names.split_at(1);
+                let names = if first { head } else { tail }.iter().filter(|name| index.is_served(entry, name, now));
+                for name in names {
+                    if expiries.len() < MAX_EXPIRIES || expiries.contains_key(name.as_str()) {
+                        let expiry = expiries.entry(name).or_insert(i64::MAX);
+                        *expiry = entry.chain_not_after.min(*expiry);
+                    }
+                }
+            }
         }
         self.metrics.certificates().set(report.certificates, &expiries, report.faulty.len());
     }
@@ -191,6 +213,19 @@ pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPatt
     let mut report = store.load(now())?;
     report.diagnostics.extend(uncovered(store.index(), &gateway.certs, gateway.tls.mode, hosts));
     Ok(report)
+}
+
+/// One line about the files that keep a gateway from starting, if any do. Nobody is served with what they say: better to
+/// say so now, with the operator looking on, than to serve their hosts something else.
+fn unusable(findings: &[Diagnostic]) -> Option<String> {
+    let mut faults = findings.iter().filter(|finding| UNUSABLE.contains(&finding.code));
+    let first = faults.next()?;
+    let hint = first.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let rest = match faults.count() {
+        0 => String::new(),
+        rest => format!("; and {rest} more, which `waypost check` lists"),
+    };
+    Some(format!("{}:{}: {}{hint}{rest}", first.file, first.line, first.message))
 }
 
 fn uncovered<'a>(

@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use super::{
     cert::Cert,
     chain::Issuers,
-    file::{CERTIFICATE, CertFile, Key, block_finding, is_certificate_file},
+    file::{CERTIFICATE, CertFile, Key, block_finding, may_hold_certificates, must_hold_certificates},
     index::{Entry, Index},
 };
 use crate::config::{Diagnostic, Severity};
@@ -75,19 +75,24 @@ impl Store {
     /// If the folder can't be read; then everything stays as it was.
     pub fn load(&mut self, now: i64) -> io::Result<CertReport> {
         let start = Instant::now();
-        let found = match scan(&self.root, is_certificate_file) {
+        let found = match scan(&self.root, may_hold_certificates) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.files.is_empty() => BTreeMap::new(),
             found => found?,
         };
         let before = self.files.len();
-        self.files.retain(|name, _| found.contains_key(name));
+        // What is in a folder that can't be looked at is still there, as far as anyone knows.
+        let hidden: Vec<String> =
+            found.iter().filter(|(_, stamp)| stamp.is_unreadable()).map(|(path, _)| format!("{path}/")).collect();
+        let is_hidden = |path: &str| hidden.iter().any(|folder| path.starts_with(folder));
+        self.files.retain(|path, _| found.contains_key(path) || is_hidden(path));
         let removed = before - self.files.len();
         let changed: Vec<(String, Stamp)> = found
             .into_iter()
             .filter(|(name, stamp)| self.files.get(name).is_none_or(|file| file.stamp != *stamp))
             .collect();
-        let read = changed.len();
+        let mut read = 0;
         for (path, file) in self.read(changed) {
+            read += usize::from(!file.content.is_alien);
             let good = self.files.remove(&path).map(|file| file.good).unwrap_or_default();
             self.files.insert(path, File { good, ..file });
         }
@@ -120,7 +125,10 @@ impl Store {
             let file = |(path, stamp): (String, Stamp)| {
                 let full = self.root.join(&path);
                 let name = Arc::from(full.to_string_lossy());
-                let content = CertFile::read(&full, &name);
+                // One that held some must not lose them by being emptied.
+                let must = must_hold_certificates(&path)
+                    || self.files.get(&path).is_some_and(|before| !before.content.is_alien);
+                let content = CertFile::read(&full, &name, must);
                 (path, File { name, stamp, content, good: Vec::new() })
             };
             paths.into_iter().map(file).collect::<Vec<_>>()
@@ -166,7 +174,10 @@ impl Store {
                     block_finding("key-without-certificate", name, key.line, &key.label, message).hint(hint).warning(),
                 );
             }
-            for leaf in content.certs.iter().filter(|cert| !cert.is_ca || !cert.names.is_empty()) {
+            // An authority is served if it names hosts or its key is here: `openssl req -x509` makes such certificates.
+            let is_leaf =
+                |cert: &&Arc<Cert>| !cert.is_ca || !cert.names.is_empty() || keys.contains_key(cert.public_key());
+            for leaf in content.certs.iter().filter(is_leaf) {
                 match keys.get(leaf.public_key()) {
                     Some(key) => {
                         let (entry, fault) = entry(name, leaf, key, &issuers, &content.certs);
@@ -196,14 +207,16 @@ impl Store {
                 }
             }
         }
-        let mut served: Vec<Arc<Entry>> = live.into_values().collect();
-        let mut have: HashSet<Vec<u8>> = served.iter().map(|entry| entry.leaf.der.to_vec()).collect();
+        for (file, _) in self.files.values().zip(&of_files).filter(|(_, (_, healthy))| !healthy) {
+            for entry in &file.good {
+                live.entry(&entry.leaf.der).or_insert_with(|| entry.clone());
+            }
+        }
+        let served = live.into_values().collect();
         for (file, (entries, healthy)) in self.files.values_mut().zip(of_files) {
             if healthy {
                 file.good = entries;
-                continue;
             }
-            served.extend(file.good.iter().filter(|entry| have.insert(entry.leaf.der.to_vec())).cloned());
         }
         self.index = Arc::new(Index::new(served));
         self.findings = findings;
@@ -251,7 +264,11 @@ fn entry(
 ) -> (Entry, Option<Diagnostic>) {
     let (chain, complete) = issuers.chain(leaf, beside);
     let fault = if leaf.names.is_empty() {
-        let hint = "browsers ignore the common name: have it issued with subject alternative names";
+        let hint = match leaf.is_ca {
+            // Perhaps it is no server's.
+            true => "have it issued with subject alternative names; an authority's key does not belong here",
+            false => "browsers ignore the common name: have it issued with subject alternative names",
+        };
         Some(
             block_finding("nameless-certificate", file, leaf.line, CERTIFICATE, "this certificate names no host")
                 .hint(hint),

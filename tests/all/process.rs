@@ -148,7 +148,12 @@ fn what_keeps_it_from_starting_is_one_clear_line() {
         ),
         ("http = [\"unix:/no/such/folder/a.sock\"]".to_owned(), String::new(), "its folder is missing".to_owned()),
         (any.clone(), format!("directory = \"{}\"", open.path().display()), "mode 755".to_owned()),
-        (any, "routes".to_owned(), "can't read the routes".to_owned()),
+        (any.clone(), "routes".to_owned(), "can't read the routes".to_owned()),
+        (
+            format!("{any}\nhttps = [\"127.0.0.1:0\"]"),
+            "certs".to_owned(),
+            "certs/site.key:1: this key has a passphrase, which nobody could type (`openssl".to_owned(),
+        ),
     ];
     for (listen, process, words) in cases {
         let folder = folder(&listen, "");
@@ -156,6 +161,11 @@ fn what_keeps_it_from_starting_is_one_clear_line() {
         match process.as_str() {
             "" => {}
             "routes" => fs::remove_dir_all(folder.path().join("routes")).unwrap(),
+            "certs" => {
+                fs::create_dir(folder.path().join("certs")).unwrap();
+                let key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+                fs::write(folder.path().join("certs/site.key"), key).unwrap();
+            }
             line => {
                 fs::write(&file, fs::read_to_string(&file).unwrap().replace("directory = \"control\"", line)).unwrap()
             }

@@ -39,6 +39,32 @@ fn keys_of_every_encoding_meet_their_certificates_under_any_names() {
 }
 
 #[test]
+fn files_of_any_name_are_read_if_they_hold_pem() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, old] = ["a.example", "b.example", "old.example"].map(good);
+    write(dir.path(), "site", &a.chain());
+    write(dir.path(), "a/privkey", &a.key.serialize_pem());
+    write(dir.path(), "b.example", &b.chain());
+    write(dir.path(), "b.txt", &b.key.serialize_pem());
+    for ignored in ["README.md", "a.pem~", "a.pem.bak", ".hidden.pem"] {
+        write(dir.path(), ignored, &old.both());
+    }
+    write(dir.path(), "notes", "BEGIN with `openssl req`");
+    fs::write(dir.path().join("a.p12"), b"0\x82\x01\x00").unwrap();
+    fs::write(dir.path().join("large"), vec![b' '; 2 << 20]).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    let (tls, report) = production(dir.path());
+    assert_eq!((codes(&report), report.certificates, report.read), (vec![], 2, 4));
+    assert_eq!(served(&tls, BOTH, "a.example").as_ref(), Some(&a.der));
+
+    // Emptied, as by a full disk.
+    write(dir.path(), "site", "");
+    let report = tls.reload().unwrap();
+    assert!(codes(&report).contains(&"bad-certificate") && report.read == 1, "{report:?}");
+    assert_eq!(served(&tls, BOTH, "a.example"), Some(a.der));
+}
+
+#[test]
 fn chains_are_put_in_order_and_completed_from_other_files() {
     let dir = tempfile::tempdir().unwrap();
     let root = ca("root", None);
@@ -154,7 +180,7 @@ fn what_is_wrong_is_found_where_it_stands() {
     write(dir.path(), "request.pem", &pem("CERTIFICATE REQUEST", b"x").replace('=', "?"));
     fs::write(dir.path().join("binary.crt"), &*a.der).unwrap();
     let soon = Timestamp::now().as_second() + 3 * 86_400;
-    let (_, report) = production(dir.path());
+    let report = Store::new(dir.path()).load(now()).unwrap();
     let mut found: Vec<(String, u32, &str)> =
         report.diagnostics.iter().map(|f| (f.file.replace(&at(""), ""), f.line, f.code)).collect();
     found.sort();
@@ -189,6 +215,113 @@ fn what_is_wrong_is_found_where_it_stands() {
     assert_eq!((codes(&report), report.read), (vec!["expiring-certificate"], 0));
     assert_eq!(report.diagnostics[0].severity, Severity::Warning);
     assert!(report.diagnostics[0].message.ends_with("expires on 2090-01-01 00:00 UTC, in 20 days"));
+}
+
+#[test]
+fn an_authority_with_its_key_is_seen() {
+    // `openssl req -x509 -subj /CN=h`: a self-signed authority without names.
+    let dir = tempfile::tempdir().unwrap();
+    let authority = ca("h", None);
+    let both = pem("CERTIFICATE", authority.certificate.der()) + &authority.issuer.key().serialize_pem();
+    write(dir.path(), "h.pem", &both);
+    let (_, report) = production(dir.path());
+    assert_eq!((codes(&report), report.faulty.len()), (vec!["nameless-certificate"], 1));
+    assert!(report.diagnostics[0].hint.as_ref().unwrap().contains("alternative names"));
+}
+
+#[test]
+fn a_start_ends_at_files_that_cannot_be_used() {
+    let key = good("a.example").key.serialize_pem();
+    let cases = [
+        ("privkey", key.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE"), "privkey:1: this key has a passphrase"),
+        ("a.key", pem("PRIVATE KEY", b"\x30\x03\x02\x01\x01"), "a.key:1: this key can't be used"),
+        ("a.pem", pem("CERTIFICATE", b"\x30\x03\x02\x01\x01"), "a.pem:1: this certificate is malformed"),
+        ("empty.pem", String::new(), "empty.pem:1: this file is empty (write the chain"),
+    ];
+    for mode in [TlsMode::Production, TlsMode::Development] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || try_open(dir.path(), mode, TlsPolicy::Intermediate).map(|_| ());
+        for (name, text, words) in &cases {
+            write(dir.path(), name, text);
+            let error = open().unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains('\n') && !error.contains("more"), "{error}");
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        write(dir.path(), "empty.pem", "");
+        let error = open().unwrap_err().to_string();
+        assert!(error.ends_with("; and 1 more, which `waypost check` lists"), "{error}");
+        fs::remove_file(dir.path().join("link")).unwrap();
+        fs::remove_file(dir.path().join("empty.pem")).unwrap();
+        // What concerns the hosts of one certificate only.
+        write(dir.path(), "spare.key", &key);
+        write(dir.path(), "lonely.pem", &good("b.example").chain());
+        write(dir.path(), "old.pem", &made(&["old.example"], &PKCS_ECDSA_P256_SHA256, (2001, 2002), None).both());
+        open().unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_gone() {
+    use std::os::unix::fs::symlink;
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [a, b] = ["a.example", "b.example"].map(good);
+    write(elsewhere.path(), "a.pem", &a.both());
+    write(elsewhere.path(), "live/b.pem", &b.both());
+    symlink(elsewhere.path().join("a.pem"), dir.path().join("a.pem")).unwrap();
+    symlink(elsewhere.path().join("live"), dir.path().join("live")).unwrap();
+    let (tls, report) = production(dir.path());
+    assert_eq!((codes(&report), report.certificates), (vec![], 2));
+
+    let away = |name: &str| fs::rename(elsewhere.path().join(name), elsewhere.path().join("away")).unwrap();
+    let back = |name: &str| fs::rename(elsewhere.path().join("away"), elsewhere.path().join(name)).unwrap();
+    for (name, host, made, live) in [("a.pem", "a.example", &a, 2), ("live", "b.example", &b, 1)] {
+        away(name);
+        for read in [1, 0] {
+            let report = tls.reload().unwrap();
+            assert_eq!((codes(&report), report.removed, report.read), (vec!["unreadable"], 0, read), "{name}");
+            assert!(report.faulty[0].ends_with(name) && report.certificates == live);
+        }
+        assert_eq!(served(&tls, BOTH, host).as_ref(), Some(&made.der));
+        back(name);
+        assert_eq!(codes(&tls.reload().unwrap()), Vec::<&str>::new());
+        away(name);
+        tls.reload().unwrap();
+        fs::remove_file(dir.path().join(name)).unwrap();
+        assert_eq!(codes(&tls.reload().unwrap()), Vec::<&str>::new());
+        assert_eq!(served(&tls, BOTH, host), None);
+        back(name);
+    }
+}
+
+#[test]
+fn the_expiry_of_every_name_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let kind = &PKCS_ECDSA_P256_SHA256;
+    write(dir.path(), "two.pem", &made(&["a.example", "b.example"], kind, (2020, 2080), None).both());
+    write(dir.path(), "one.pem", &made(&["a.example"], kind, (2021, 2090), None).both());
+    let (tls, _) = production(dir.path());
+    let text = String::from_utf8(tls.metrics.text().unwrap()).unwrap();
+    for (name, year) in [("a.example", 2090), ("b.example", 2080)] {
+        let at = date_time_ymd(year, 1, 1).unix_timestamp();
+        let line = format!("waypost_certificate_expiry_timestamp_seconds{{name=\"{name}\"}} {at}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+}
+
+#[test]
+fn the_names_whose_expiry_is_shown_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let many: Vec<String> = (0..=MAX_EXPIRIES).map(|n| format!("h{n}.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let kind = &PKCS_ECDSA_P256_SHA256;
+    write(dir.path(), "a.pem", &made(&many, kind, (2021, 2090), None).both());
+    write(dir.path(), "b.pem", &made(&["z.example"], kind, (2020, 2090), None).both());
+    let (tls, _) = production(dir.path());
+    let text = String::from_utf8(tls.metrics.text().unwrap()).unwrap();
+    let shown = text.lines().filter(|line| line.starts_with("waypost_certificate_expiry_timestamp_seconds{"));
+    assert_eq!(shown.count(), MAX_EXPIRIES);
+    assert!(text.contains("{name=\"z.example\"}") && text.contains("{name=\"h0.example\"}"));
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn write(folder: &Path, name: &str, text: &str) {
     fs::rename(beside, path).unwrap();
 }
 
-fn open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> (Tls, CertReport) {
+fn try_open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> Result<(Tls, CertReport), TlsError> {
     let gateway = Gateway {
         certs: folder.to_owned(),
         https: vec!["127.0.0.1:0".parse().unwrap()],
@@ -143,7 +143,11 @@ fn open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> (Tls, CertReport) {
         ..Gateway::default()
     };
     let knows = |name: &str| name.ends_with(".known.example");
-    Tls::open(&gateway, knows, Arc::new(Metrics::new().unwrap())).unwrap()
+    Tls::open(&gateway, knows, Arc::new(Metrics::new().unwrap()))
+}
+
+fn open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> (Tls, CertReport) {
+    try_open(folder, mode, policy).unwrap()
 }
 
 fn production(folder: &Path) -> (Tls, CertReport) {
