@@ -22,6 +22,9 @@ pub enum HostError {
     /// Over 255 octets.
     #[error("the host is longer than 255 characters")]
     TooLong,
+    /// A label that begins with `xn--` and stands for nothing.
+    #[error("not a host name: what follows its `xn--` is no international name")]
+    NotInternational,
     /// A character that no host has, an empty label, or an international name that IDNA refuses.
     #[error("not a host name")]
     Invalid,
@@ -168,7 +171,7 @@ impl HostPattern {
     /// Parses `name` or `*.name`.
     ///
     /// # Errors
-    /// What is wrong with the name; a `*` anywhere but as the whole first label is [`HostError::Invalid`].
+    /// What is wrong with the name, [`HostError::NotInternational`] among it; a `*` anywhere but as the whole first label is [`HostError::Invalid`].
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let (name, below) = match text.strip_prefix("*.") {
             Some(name) => (name, true),
@@ -178,6 +181,10 @@ impl HostPattern {
             return Err(HostError::Invalid);
         }
         let host = Host::parse(name.as_bytes())?;
+        // No client could ask for it: browsers refuse the name. Requests are not held to it, they find no site.
+        if host.as_str().contains("xn--") && idna::domain_to_unicode(host.as_str()).1.is_err() {
+            return Err(HostError::NotInternational);
+        }
         Ok(if below { HostPattern::Below(host) } else { HostPattern::Exact(host) })
     }
 
@@ -266,5 +273,18 @@ mod tests {
         assert!(below.matches("a.example.org") && below.matches("a.b.example.org"));
         assert!(!below.matches("example.org") && !below.matches("badexample.org") && !below.matches(".example.org"));
         assert!(HostPattern::parse("a*.example.org").is_err() && HostPattern::parse("*").is_err());
+    }
+
+    #[test]
+    fn a_label_that_stands_for_no_international_name_is_no_pattern() {
+        for bad in ["xn--a.example", "*.xn--a.example", "www.XN--A", "xn--.example"] {
+            assert_eq!(HostPattern::parse(bad), Err(HostError::NotInternational), "{bad}");
+            // A request for it is a request like any other.
+            assert!(Host::parse(bad.trim_start_matches("*.").as_bytes()).is_ok());
+        }
+        for good in ["xn--5nr35r7q5c.xn--zfr164b", "*.xn--zfr164b", "青山县.政务", "a_b.xn--zfr164b", "axn--a.example"]
+        {
+            assert!(HostPattern::parse(good).is_ok(), "{good}");
+        }
     }
 }
