@@ -3,7 +3,7 @@
 //! | Path | Answer |
 //! |---|---|
 //! | `/healthz` | 200 `ok` as long as the process answers |
-//! | `/readyz` | 200 once the first snapshot is live, else 503; with sites, faulty sites and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
+//! | `/readyz` | 200 once the first snapshot is live, else 503; with sites, faulty sites, certificates and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
 //! | `/metrics` | every metric in the text format of Prometheus |
 //! | anything else | 404 with this list |
 //!
@@ -131,6 +131,15 @@ fn readable(status: &Status) -> String {
     if status.errors + status.warnings > 0 {
         let _ = writeln!(out, "{} errors, {} warnings", status.errors, status.warnings);
     }
+    if let Some(certificates) = &status.certificates {
+        let _ = writeln!(out, "{} certificates for {} names", certificates.live, certificates.names);
+        if let Some(error) = &certificates.error {
+            let _ = writeln!(out, "the certificates can't be read, so they stay as they were: {error}");
+        }
+        for diagnostic in &certificates.diagnostics {
+            let _ = write!(out, "\n{diagnostic}");
+        }
+    }
     for faulty in &status.faulty {
         let _ = writeln!(out, "\nfaulty: {} (served from its last good state)", faulty.site);
         for diagnostic in &faulty.diagnostics {
@@ -145,6 +154,7 @@ mod tests {
     use super::*;
     use crate::routing::{LoadReport, Snapshot};
     use crate::telemetry::ReloadResult;
+    use crate::tls::CertReport;
 
     #[test]
     fn every_endpoint_of_the_list_answers() {
@@ -160,6 +170,13 @@ mod tests {
         monitor.loaded(&Snapshot::default(), &report, ReloadResult::Partial);
         let (status, _, body) = get("/readyz", None, "*/*");
         assert!(status == 200 && body.starts_with("ready\n") && body.contains("faulty: a/b"), "{body}");
+        monitor.certificates_failed("certs: Permission denied");
+        let (status, _, body) = get("/readyz", None, "*/*");
+        assert!(status == 200 && body.contains("can't be read, so they stay as they were: certs: Perm"), "{body}");
+        monitor.certificates(&CertReport { certificates: 2, names: 3, ..CertReport::default() });
+        monitor.loaded(&Snapshot::default(), &report, ReloadResult::Partial);
+        let body = get("/readyz", None, "*/*").2;
+        assert!(body.contains("2 certificates for 3 names\n") && !body.contains("can't be read"), "{body}");
         for (query, accept) in [(Some("json"), "*/*"), (None, "application/json")] {
             let (status, content_type, body) = get("/readyz", query, accept);
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::config::{Diagnostic, Severity};
 use crate::routing::{LoadReport, Snapshot};
 use crate::telemetry::ReloadResult;
+use crate::tls::CertReport;
 
 /// Findings that are kept for showing; `waypost check` shows all.
 const MAX_SHOWN: usize = 50;
@@ -47,6 +48,9 @@ pub struct Status {
     pub warnings: usize,
     /// Sites whose files have errors.
     pub faulty: Vec<FaultySite>,
+    /// The certificates, if there are addresses for HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Certificates>,
     /// The last reload that did something or failed.
     pub last_reload: Option<LastReload>,
     /// When the routes were last read without finding a faulty site.
@@ -61,6 +65,21 @@ pub struct FaultySite {
     pub site: String,
     /// What is wrong, as far as there is room to show it.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The certificates that are live and what is wrong with their files.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Certificates {
+    /// How many are live.
+    pub live: usize,
+    /// Names that they cover, a wildcard counted once.
+    pub names: usize,
+    /// Errors of their files, as far as there is room to show them; what was good in those files stays live.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Why their folder can't be read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A reload.
@@ -94,6 +113,7 @@ impl Monitor {
                 errors: report.errors(),
                 warnings: report.diagnostics.len() - report.errors(),
                 faulty,
+                certificates: status.certificates.take(),
                 last_reload: Some(LastReload {
                     at,
                     result: result.name(),
@@ -110,6 +130,23 @@ impl Monitor {
         let result = ReloadResult::Failed.name();
         let last = LastReload { at: Timestamp::now(), result, seconds, error: Some(error.to_owned()) };
         self.update(|status| status.last_reload = Some(last));
+    }
+
+    /// Notes the certificates that are live and what is wrong with their files.
+    pub fn certificates(&self, report: &CertReport) {
+        let errors = report.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        let certificates = Certificates {
+            live: report.certificates,
+            names: report.names,
+            diagnostics: errors.take(MAX_SHOWN).cloned().collect(),
+            error: None,
+        };
+        self.update(|status| status.certificates = Some(certificates));
+    }
+
+    /// Notes that the folder of certificates can't be read: what was live stays so.
+    pub fn certificates_failed(&self, error: &str) {
+        self.update(|status| status.certificates.get_or_insert_default().error = Some(error.to_owned()));
     }
 
     /// From now on the gateway is not ready: it is about to end.

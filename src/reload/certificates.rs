@@ -10,6 +10,7 @@ use super::{Cause, log};
 use crate::answer::LiveCell;
 use crate::config::{Diagnostic, Gateway};
 use crate::model::Host;
+use crate::monitor::Monitor;
 use crate::telemetry::Metrics;
 use crate::tls::{CertReport, Tls, TlsError};
 
@@ -17,6 +18,7 @@ use crate::tls::{CertReport, Tls, TlsError};
 pub(super) struct Certificates {
     pub tls: Arc<Tls>,
     live: Arc<LiveCell>,
+    monitor: Arc<Monitor>,
     state: Mutex<State>,
 }
 
@@ -30,15 +32,21 @@ struct State {
 
 impl Certificates {
     /// Loads the certificates for the first time; hosts are those of the routes in `live`.
-    pub fn open(gateway: &Gateway, live: Arc<LiveCell>, metrics: Arc<Metrics>) -> Result<(Self, CertReport), TlsError> {
+    pub fn open(
+        gateway: &Gateway,
+        live: Arc<LiveCell>,
+        metrics: Arc<Metrics>,
+        monitor: Arc<Monitor>,
+    ) -> Result<(Self, CertReport), TlsError> {
         let routes = live.clone();
         let knows =
-            move |name: &str| Host::parse(name.as_bytes()).is_ok_and(|host| routes.load().snapshot.knows_host(&host));
+            move |name: &str| Host::parse(name.as_bytes()).is_ok_and(|host| routes.load().snapshot.answers_host(&host));
         let (tls, mut report) = Tls::open(gateway, knows, metrics)?;
-        let certificates = Certificates { tls: Arc::new(tls), live, state: Mutex::default() };
+        let certificates = Certificates { tls: Arc::new(tls), live, monitor, state: Mutex::default() };
         certificates.add_uncovered(&mut report);
         log::certificates(&report);
         log::diagnostics(&report.diagnostics, &[]);
+        certificates.monitor.certificates(&report);
         certificates.state().diagnostics.clone_from(&report.diagnostics);
         Ok((certificates, report))
     }
@@ -58,6 +66,7 @@ impl Certificates {
                 if state.failure.as_ref() != Some(&failure) {
                     log::certificates_failed(&failure);
                 }
+                self.monitor.certificates_failed(&failure);
                 state.failure = Some(failure);
                 return Err(error);
             }
@@ -68,6 +77,7 @@ impl Certificates {
             log::certificates(&report);
         }
         log::diagnostics(&report.diagnostics, &state.diagnostics);
+        self.monitor.certificates(&report);
         state.diagnostics.clone_from(&report.diagnostics);
         Ok(report)
     }

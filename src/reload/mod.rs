@@ -115,7 +115,8 @@ impl Reloader {
         if gateway.https.is_empty() {
             return Ok(None);
         }
-        let (certificates, report) = Certificates::open(gateway, self.live.clone(), self.metrics.clone())?;
+        let (certificates, report) =
+            Certificates::open(gateway, self.live.clone(), self.metrics.clone(), self.monitor.clone())?;
         self.certificates = Some(certificates);
         Ok(Some(report))
     }
@@ -131,7 +132,7 @@ impl Reloader {
     }
 
     /// Reads what changed, and returns when it is live. Blocks; for tests and for threads that may. What can't be read of
-    /// the certificates is on the log.
+    /// the certificates is on the log, on `/readyz` and in the metrics.
     ///
     /// # Errors
     /// If the folder of routes can't be read; then the routes stay as they were.

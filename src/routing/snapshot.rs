@@ -102,6 +102,11 @@ impl Snapshot {
         self.exact(host.as_str()).is_some() || self.below(host.as_str()).is_some()
     }
 
+    /// Whether requests for a canonical host are answered by a site, as itself or as a preview of another.
+    pub fn answers_host(&self, host: &Host) -> bool {
+        self.knows_host(host) || self.preview(host.as_str(), &mut String::new()).is_some()
+    }
+
     pub(super) fn is_health(&self, target: &[u8]) -> bool {
         if self.health_paths.is_empty() {
             return false;

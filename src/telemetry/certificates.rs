@@ -18,6 +18,7 @@ pub struct CertificateGauges {
     expiry: GaugeVec,
     live: IntGauge,
     faulty: IntGauge,
+    unreadable: IntGauge,
     named: Mutex<BTreeSet<String>>,
 }
 
@@ -28,18 +29,26 @@ impl CertificateGauges {
         );
         let expiry = Opts::new(names::CERTIFICATE_EXPIRY, expiry);
         let faulty = "Certificate and key files that have errors.";
+        let unreadable = "1 while the folder of certificates can't be read, else 0; what was live stays live.";
         Ok(CertificateGauges {
             expiry: register(registry, GaugeVec::new(expiry, &[names::NAME])?)?,
             live: register(registry, IntGauge::new(names::CERTIFICATES, "Certificates that are live.")?)?,
             faulty: register(registry, IntGauge::new(names::CERTIFICATES_FAULTY, faulty)?)?,
+            unreadable: register(registry, IntGauge::new(names::CERTIFICATES_UNREADABLE, unreadable)?)?,
             named: Mutex::default(),
         })
+    }
+
+    /// Shows that the folder can't be read, until [`CertificateGauges::set`] is called again.
+    pub fn set_unreadable(&self) {
+        self.unreadable.set(1);
     }
 
     /// Shows what is live now: how many certificates, when each expires (Unix seconds, by name; at most
     /// [`MAX_EXPIRIES`]), and how many
     /// files have errors. The series of names that are gone are removed.
     pub fn set(&self, live: usize, expiries: &BTreeMap<&str, i64>, faulty: usize) {
+        self.unreadable.set(0);
         self.live.set(live as i64);
         self.faulty.set(faulty as i64);
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);

@@ -71,7 +71,10 @@ pub const CERTIFICATES: &str = "waypost_certificates";
 /// Gauge: certificate and key files that have errors; what was good in them before stays live.
 pub const CERTIFICATES_FAULTY: &str = "waypost_certificate_faulty";
 
-/// Label: first host name of a certificate.
+/// Gauge: 1 while the folder of certificates can't be read; what was live stays live.
+pub const CERTIFICATES_UNREADABLE: &str = "waypost_certificates_unreadable";
+
+/// Label: host name of a certificate.
 pub const NAME: &str = "name";
 
 /// Label: id of a site; empty for requests to a host that no site has.

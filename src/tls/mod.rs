@@ -144,7 +144,7 @@ impl Tls {
     /// If the folder can't be read; then everything stays as it was.
     pub fn reload(&self) -> io::Result<CertReport> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = store.load(now())?;
+        let report = store.load(now()).inspect_err(|_| self.metrics.certificates().set_unreadable())?;
         if report.read > 0 || report.removed > 0 {
             self.resolver.index.store(store.index().clone());
         }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
@@ -10,13 +11,15 @@ use std::{
 };
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::version::TLS13;
 use serde_json::Value;
 use waypost::{
     config::{Gateway, TlsMode},
     server,
 };
+use x509_parser::{extensions::GeneralName, prelude::*};
 
-use crate::client::Conn;
+use crate::client::{Conn, tls};
 
 fn pem(name: &str, until: i32) -> String {
     let key = KeyPair::generate().unwrap();
@@ -115,6 +118,61 @@ fn certificates_go_live_by_themselves() {
     fs::remove_file(&file).unwrap();
     until("waypost_certificates 0", true);
     running.stop();
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_told_as_long_as_it_lasts() {
+    let node = node();
+    let (certs, away) = (node.path().join("certs"), node.path().join("away"));
+    fs::create_dir(&certs).unwrap();
+    write(&certs.join("a.pem"), &pem("a.example", 2090));
+    let mut gateway = gateway(node.path());
+    gateway.watch = false;
+    let running = server::start(gateway).unwrap();
+    let mut admin = Conn::new(running.admin);
+    let mut told = |reload: bool| {
+        if reload {
+            running.reloader.reload_now().unwrap();
+        }
+        let metrics = admin.get("admin", "/metrics").text();
+        (admin.get("admin", "/readyz").text(), metrics.contains("waypost_certificates_unreadable 1\n"), metrics)
+    };
+    let (ready, unreadable, _) = told(false);
+    assert!(ready.contains("1 certificates for 1 names") && !unreadable, "{ready}");
+    fs::rename(&certs, &away).unwrap();
+    for _ in 0..2 {
+        let (ready, unreadable, metrics) = told(true);
+        assert!(ready.starts_with("ready\n") && ready.contains("certificates can't be read") && unreadable, "{ready}");
+        assert!(ready.contains("1 certificates for 1 names") && metrics.contains("waypost_certificates 1\n"));
+    }
+    fs::rename(&away, &certs).unwrap();
+    write(&certs.join("b.pem"), "broken");
+    let (ready, unreadable, _) = told(true);
+    assert!(!ready.contains("can't be read") && ready.contains("error[bad-certificate]") && !unreadable, "{ready}");
+    fs::remove_file(certs.join("b.pem")).unwrap();
+    assert!(!told(true).0.contains("error"));
+}
+
+#[test]
+fn a_preview_gets_a_development_certificate_of_its_own() {
+    let node = node();
+    let running = server::start(gateway(node.path())).unwrap();
+    for (asked, named) in [
+        ("a.example", "a.example"),
+        ("aka-a.example", "aka-a.example"),
+        ("aka-x.b.example", "aka-x.b.example"),
+        ("aka-c.example", "localhost"),
+    ] {
+        let name = asked.to_owned().try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(tls(&TLS13, &["http/1.1"]), name).unwrap();
+        let mut stream = TcpStream::connect(running.https[0]).unwrap();
+        while client.is_handshaking() {
+            client.complete_io(&mut stream).unwrap();
+        }
+        let certificate = X509Certificate::from_der(&client.peer_certificates().unwrap()[0]).unwrap().1;
+        let names = certificate.subject_alternative_name().unwrap().unwrap().value;
+        assert!(names.general_names.contains(&GeneralName::DNSName(named)), "{asked}: {names:?}");
+    }
 }
 
 #[test]
