@@ -138,3 +138,40 @@ pub(crate) fn scan(root: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<BTr
     }
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Gateway;
+    use crate::routing::Loader;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_gone() {
+        let (routes, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = elsewhere.path().join("a.toml");
+        let text = "name = \"a\"\nhosts = [\"a.example\"]\nhome = \"https://new.example/\"\n";
+        fs::write(&file, text).unwrap();
+        symlink(&file, routes.path().join("a.toml")).unwrap();
+        // Neither is read: an editor's lock, and what is no route file.
+        symlink("nowhere", routes.path().join(".#a.toml")).unwrap();
+        symlink("nowhere", routes.path().join("notes.txt")).unwrap();
+        let gateway = Gateway { routes: routes.path().to_owned(), ..Gateway::default() };
+        let mut loader = Loader::new(&gateway);
+        let mut load = || {
+            let (snapshot, report) = loader.load(0, |_, _| {}).unwrap();
+            (snapshot.host_count(), report.faulty, report.diagnostics)
+        };
+        let fine = (1, vec![], vec![]);
+        assert_eq!(load(), fine);
+        fs::rename(&file, elsewhere.path().join("away")).unwrap();
+        for _ in 0..2 {
+            let (hosts, faulty, findings) = load();
+            assert_eq!((hosts, faulty, findings[0].code), (1, vec!["a".to_owned()], "unreadable"));
+        }
+        fs::rename(elsewhere.path().join("away"), &file).unwrap();
+        assert_eq!(load(), fine);
+        fs::remove_file(routes.path().join("a.toml")).unwrap();
+        assert_eq!(load(), (0, vec![], vec![]));
+    }
+}

@@ -281,7 +281,8 @@ fn an_upgrade_loses_no_request() {
 fn an_upgrade_that_fails_changes_nothing() {
     let base = tempfile::tempdir().unwrap();
     let path = base.path().join("http.sock");
-    let folder = folder(&format!("http = [\"127.0.0.1:0\", \"unix:{}\"]", path.display()), "");
+    let listen = format!("http = [\"127.0.0.1:0\", \"unix:{}\"]\nreuse-port = true", path.display());
+    let folder = folder(&listen, "");
     let file = folder.path().join("gateway.toml");
     let good = fs::read_to_string(&file).unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -289,10 +290,17 @@ fn an_upgrade_that_fails_changes_nothing() {
     let address = program.http[0];
     under_load(address, |traffic| {
         // It fails when it reads its settings, and when it has the sockets and binds one more.
-        let unbindable = format!("http = [\"{}\", ", taken.local_addr().unwrap());
+        let taken = taken.local_addr().unwrap();
+        let unbindable = format!("http = [\"{taken}\", ");
+        // It would have more sockets of the first address by then, if it shared the port before it is ready.
+        let late = format!("http = [\"127.0.0.1:0\", \"{taken}\", ");
         for (bad, words) in [
             (good.replace("threads", "thread"), "unknown"),
             (good.replace("http = [", &unbindable), "another program has this port"),
+            (
+                good.replace("http = [\"127.0.0.1:0\", ", &late).replace("threads = 2", "threads = 8"),
+                "another program has this port",
+            ),
         ] {
             fs::write(&file, &bad).unwrap();
             program.signal("QUIT");
