@@ -53,7 +53,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// standard error.
 ///
 /// # Errors
-/// If an address can't be had or the routes folder can't be read: one clear line.
+/// If an address can't be had, or the routes folder or a certificate file can't be read: one clear line.
 pub fn run(gateway: Gateway) -> anyhow::Result<()> {
     log_to_stderr(&gateway.log_level);
     raise_file_limit();

@@ -40,7 +40,8 @@ impl Sockets {
         asked.iter().try_for_each(|(_, listen, options, name)| check(listen, *options, inherited.get(name)))?;
         let mut public = Vec::new();
         for (kind, listen, options, name) in asked {
-            public.push(open(listen, kind, options, name, inherited)?);
+            let opened = open(listen, kind, options, name, inherited).map_err(|error| blame(error, &public))?;
+            public.push(opened);
         }
         let admin = Listen::from(gateway.admin);
         let name = format!("admin {}", admin.address);
@@ -91,6 +92,19 @@ fn open(
     let address = sockets.first().map_or(&listen.address, Socket::address).to_string();
     let origin = Arc::new(Origin { kind, proxy_protocol: listen.proxy, address });
     Ok(Listener { origin, name, sockets })
+}
+
+/// The error as it is, unless it blames another program for what another address of the configuration has.
+fn blame(error: BindError, before: &[Listener]) -> BindError {
+    let Address::Inet(inet) = error.address else { return error };
+    let has = |other: &&Listener| other.inet().is_some_and(|other| other.port() == inet.port());
+    match before.iter().find(has) {
+        Some(other) if error.reason.kind() == io::ErrorKind::AddrInUse => {
+            let reason = format!("{} of this gateway has this port too", other.origin.address);
+            BindError { reason: io::Error::other(reason), ..error }
+        }
+        _ => error,
+    }
 }
 
 /// Refuses to take over sockets that are bound for something else than is asked for now.
@@ -177,6 +191,18 @@ mod tests {
         let leaving: Vec<String> =
             all.iter().filter(|address| leaves_ipv4(address, &all)).map(ToString::to_string).collect();
         assert_eq!(leaving, ["[::]:80"]);
+    }
+
+    #[test]
+    fn addresses_that_exclude_each_other_are_told() {
+        let any = Socket::bind(&"0.0.0.0:0".parse().unwrap(), Options::default()).unwrap();
+        let address = any.address().clone();
+        let Address::Inet(inet) = address else { unreachable!() };
+        let mut inherited = Inherited::from([(address.to_string(), vec![any])]);
+        let local = Listen::from(SocketAddr::from(([127, 0, 0, 1], inet.port())));
+        let gateway = Gateway { http: vec![inet.into(), local.clone()], ..Gateway::default() };
+        let error = Sockets::open(&gateway, &mut inherited).err().unwrap().to_string();
+        assert_eq!(error, format!("can't listen on {}: {inet} of this gateway has this port too", local.address));
     }
 
     #[test]

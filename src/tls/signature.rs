@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use rustls::pki_types::SignatureVerificationAlgorithm;
+use rustls::pki_types::{SignatureVerificationAlgorithm, alg_id};
 use x509_parser::asn1_rs::{Any, FromDer, Tag};
 
 use super::policy::provider;
 
 /// Whether a key (the content of a SubjectPublicKeyInfo) signed a certificate (DER); `None` if the signature or the
-/// key is of a kind that can't be checked here, such as SHA-1 or SM2.
+/// key is of a kind that can't be checked here, such as SHA-1, SM2 or RSA of 1024 bits.
 pub(super) fn is_signed_by(certificate: &[u8], key: &[u8]) -> Option<bool> {
     let (signed, rest) = value(content(certificate)?)?;
     let (algorithm, rest) = value(rest)?;
@@ -16,6 +16,9 @@ pub(super) fn is_signed_by(certificate: &[u8], key: &[u8]) -> Option<bool> {
     let (key_algorithm, rest) = value(key)?;
     let (key, _) = bits(rest)?;
     let (algorithm, key_algorithm) = (content(algorithm)?, content(key_algorithm)?);
+    if *key_algorithm == *alg_id::RSA_ENCRYPTION && key.len() < MIN_RSA {
+        return None;
+    }
     let mut known = false;
     for candidate in ALGORITHMS.iter().filter(|candidate| *candidate.signature_alg_id() == *algorithm) {
         if *candidate.public_key_alg_id() == *key_algorithm {
@@ -45,6 +48,9 @@ fn bits(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let bytes = any.data.strip_prefix(&[0])?;
     (any.header.tag() == Tag::BitString).then_some((bytes, rest))
 }
+
+/// Bytes of an RSA key (its modulus and some) below which aws-lc-rs finds no signature valid.
+const MIN_RSA: usize = 2048 / 8;
 
 /// Whatever rustls can check, by the gateway's own cryptography.
 static ALGORITHMS: LazyLock<&'static [&'static dyn SignatureVerificationAlgorithm]> =
