@@ -474,7 +474,7 @@ pub const RELOAD: &[Key] = &[
         "debounce",
         Kind::Number(0, 60_000),
         "5",
-        "How long the folders must be quiet before they are read, in milliseconds. Longer is calmer where files are copied in slowly: a half-written file is reported, though never served.",
+        "How long the folders must be quiet before they are read, in milliseconds. A file that is open for writing is waited for in any case, for up to a second; longer is calmer where many files are copied in.",
     ),
 ];
 

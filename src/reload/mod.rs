@@ -48,6 +48,9 @@ const BACKSTOP: Duration = Duration::from_secs(60);
 /// A folder that never comes to rest is read after this many times the quiet that is waited for.
 const MAX_DEBOUNCE: u32 = 10;
 
+/// How long a file may stay open that somebody writes to before it is read all the same.
+const WRITER_TIME: Duration = Duration::from_secs(1);
+
 /// Keeps what traffic sees up to date with a folder.
 pub struct Reloader {
     root: PathBuf,
@@ -243,15 +246,24 @@ impl Reloader {
         }
     }
 
-    /// Waits until nothing has changed for a while, but not for ever.
+    /// Waits until nothing has changed for a while and nobody has a file open for writing, but not for ever.
     async fn settle(&self, signals: &mut mpsc::Receiver<Signal>, watcher: &mut [Watching]) {
-        let end = Instant::now() + self.debounce * MAX_DEBOUNCE;
-        while let Ok(Some(signal)) = timeout(self.debounce, signals.recv()).await {
-            note(watcher, signal);
-            if Instant::now() >= end {
-                return;
+        let start = Instant::now();
+        loop {
+            let is_written = watcher.iter().any(Watching::is_written);
+            let (quiet, all) = match is_written {
+                true => (WRITER_TIME, WRITER_TIME),
+                false => (self.debounce, self.debounce * MAX_DEBOUNCE),
+            };
+            match timeout(quiet, signals.recv()).await {
+                Ok(Some(signal)) => note(watcher, signal),
+                _ => break,
+            }
+            if start.elapsed() >= all {
+                break;
             }
         }
+        watcher.iter().for_each(Watching::forget_writers);
     }
 }
 
@@ -278,6 +290,14 @@ struct Watching {
 impl Watching {
     fn new(what: &'static str, root: &Path, optional: bool) -> Self {
         Watching { what, root: root.to_owned(), optional, watch: None, broken: None }
+    }
+
+    fn is_written(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_written)
+    }
+
+    fn forget_writers(&self) {
+        self.watch.iter().for_each(Watch::forget_writers);
     }
 
     /// Watches the folders that are there now.

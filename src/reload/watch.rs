@@ -4,16 +4,18 @@
 //! itself moved away and another put in its place; and links on the way that are pointed elsewhere, since Kubernetes and
 //! deployment tools switch a whole folder by renaming one link. So every folder below the root is watched, and for each
 //! link (the root may be one, or lie behind one) the folder that the link is in.
+//!
+//! The system tells when a file that was written is closed. Until then it may be half of what it is to be.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -45,6 +47,7 @@ pub(super) struct Watch {
     root: PathBuf,
     optional: bool,
     places: Arc<Places>,
+    written: Arc<Mutex<HashSet<PathBuf>>>,
     _watcher: RecommendedWatcher,
 }
 
@@ -55,10 +58,14 @@ impl Watch {
     /// If the folder can't be read, or the system can't watch (so many folders).
     pub fn start(root: &Path, optional: bool, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
         let places = Arc::new(Places::find(root, optional).map_err(|error| format!("{}: {error}", root.display()))?);
-        let concerned = places.clone();
+        let written = Arc::<Mutex<HashSet<PathBuf>>>::default();
+        let (concerned, open) = (places.clone(), written.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let signal = match event {
-                Ok(event) if concerned.concern(&event) => Signal::Changed,
+                Ok(event) if concerned.concern(&event) => {
+                    note_writers(&event, &mut open.lock().unwrap_or_else(PoisonError::into_inner));
+                    Signal::Changed
+                }
                 Ok(_) => return,
                 Err(error) => Signal::Broken(error.to_string()),
             };
@@ -74,7 +81,21 @@ impl Watch {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        Ok(Watch { root: root.to_owned(), optional, places, _watcher: watcher })
+        Ok(Watch { root: root.to_owned(), optional, places, written, _watcher: watcher })
+    }
+
+    /// Whether somebody has a file open that was written to.
+    pub fn is_written(&self) -> bool {
+        !self.written().is_empty()
+    }
+
+    /// Waits no longer for those who write.
+    pub fn forget_writers(&self) {
+        self.written().clear();
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the same folders would be watched if it started now.
@@ -83,6 +104,25 @@ impl Watch {
     /// If the folder can't be read now; what is watched may still tell when it can.
     pub fn is_current(&self) -> io::Result<bool> {
         Ok(Places::find(&self.root, self.optional)? == *self.places)
+    }
+}
+
+/// Keeps the list of files that are written to and not closed yet.
+fn note_writers(event: &Event, written: &mut HashSet<PathBuf>) {
+    let is_begun = match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => true,
+        // A new link is as it is to be.
+        EventKind::Create(_) => {
+            event.paths.iter().any(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
+        }
+        _ => false,
+    };
+    for path in &event.paths {
+        if is_begun {
+            written.insert(path.clone());
+        } else {
+            written.remove(path);
+        }
     }
 }
 
@@ -163,7 +203,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{os::unix::fs::symlink, time::Duration};
+    use std::{io::Write, os::unix::fs::symlink, time::Duration};
 
     /// Does something to a folder and says whether the watch noticed.
     async fn notices(root: &Path, change: impl FnOnce()) -> bool {
@@ -212,6 +252,31 @@ mod tests {
         fs::create_dir(&root).unwrap();
         assert_eq!(signals.recv().await, Some(Signal::Changed));
         assert!(!watch.is_current().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_written_until_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.toml"), "a").unwrap();
+        let (to, mut signals) = mpsc::channel(16);
+        let watch = Watch::start(dir.path(), false, to).unwrap();
+        for name in ["a.toml", "new.toml"] {
+            let mut file = fs::File::create(at(name)).unwrap();
+            file.write_all(b"aa").unwrap();
+            while !watch.is_written() {
+                assert_eq!(signals.recv().await, Some(Signal::Changed));
+            }
+            drop(file);
+            while watch.is_written() {
+                assert_eq!(signals.recv().await, Some(Signal::Changed));
+            }
+        }
+        // What is put in place is whole.
+        symlink("a.toml", at("b.toml")).unwrap();
+        fs::rename(at("a.toml"), at("c.toml")).unwrap();
+        assert_eq!(signals.recv().await, Some(Signal::Changed));
+        assert!(!watch.is_written());
     }
 
     #[tokio::test]

@@ -277,7 +277,7 @@ fn reload(node: &Path, load: &Load, address: SocketAddr) {
         let mut file = fs::File::create(file).unwrap();
         for piece in text.as_bytes().chunks(text.len() / 3) {
             file.write_all(piece).unwrap();
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(20));
         }
     }
     let mut conn = Conn::new(address);
