@@ -22,6 +22,7 @@ pub mod head;
 mod http1;
 mod http2;
 pub mod listen;
+mod pace;
 mod pingora_app;
 mod proxy_protocol;
 mod stream;
