@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     os::fd::AsRawFd,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -47,6 +50,7 @@ pub(super) struct Connection {
     pub lingers: bool,
     tls: Option<Box<Tls>>,
     exchange: Option<Box<Exchange>>,
+    sending: Option<Box<Sending>>,
     lingering: Option<Box<Lingering>>,
 }
 
@@ -71,6 +75,14 @@ struct Exchange {
     pace: Pace,
 }
 
+/// What is being sent, by somebody who does not see to it that it is taken.
+struct Sending {
+    rate: u32,
+    /// While the client is behind.
+    pace: Option<Pace>,
+    is_behind: Arc<AtomicBool>,
+}
+
 impl Connection {
     pub fn plain(socket: Socket, client: Option<SocketAddr>, trusted: bool) -> Self {
         Connection::new(Transport::Plain(socket), client, trusted, None)
@@ -89,7 +101,7 @@ impl Connection {
     }
 
     fn new(transport: Transport, client: Option<SocketAddr>, trusted: bool, tls: Option<Box<Tls>>) -> Self {
-        Connection { transport, client, trusted, lingers: true, tls, exchange: None, lingering: None }
+        Connection { transport, client, trusted, lingers: true, tls, exchange: None, sending: None, lingering: None }
     }
 
     /// Whether the connection itself is encrypted.
@@ -134,6 +146,36 @@ impl Connection {
             None => Some(Vec::new()),
             Some(exchange) => exchange.body.is_done().then_some(exchange.ahead),
         }
+    }
+
+    /// Lets sending fail from here on if the client takes less than `rate` bytes a second. Whoever gives the connection
+    /// away sees in what is returned whether the client has yet to take something.
+    pub fn watch_sending(&mut self, rate: u32) -> Arc<AtomicBool> {
+        let is_behind = Arc::new(AtomicBool::new(false));
+        self.sending = Some(Box::new(Sending { rate, pace: None, is_behind: is_behind.clone() }));
+        is_behind
+    }
+
+    /// Waits for the client to take something. Ready if it is too slow: then the connection is given up.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(sending) = &mut self.sending else { return Poll::Pending };
+        let pace = sending.pace.get_or_insert_with(|| {
+            sending.is_behind.store(true, Ordering::Relaxed);
+            Pace::new(sending.rate)
+        });
+        let error = ready!(pace.poll_slow(cx));
+        self.abandon();
+        Poll::Ready(error)
+    }
+
+    /// Notes what came of a write.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &written
+            && let Some(pace) = self.sending.as_mut().and_then(|sending| sending.pace.as_mut())
+        {
+            pace.passed(*count);
+        }
+        if written.is_pending() { self.poll_behind(cx).map(Err) } else { written }
     }
 }
 
@@ -239,11 +281,23 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(cx, buf);
+        this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+        let this = self.get_mut();
+        if Pin::new(&mut this.transport).poll_flush(cx)?.is_pending() {
+            return this.poll_behind(cx).map(Err);
+        }
+        // Whatever there was is with the system now.
+        if let Some(sending) = &mut this.sending
+            && sending.pace.take().is_some()
+        {
+            sending.is_behind.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes no longer than a client may need to hear of it.
@@ -258,7 +312,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -178,8 +178,7 @@ fn fields<'a>(
             4 if name.eq_ignore_ascii_case("host") => head.set_host(value)?,
             6 if name.eq_ignore_ascii_case("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
-                    let refusal = Refusal { status: 417, reason: "only 100-continue can be expected" };
-                    return Err(Fault { refusal, ..MALFORMED });
+                    return Err(UNMET_EXPECTATION);
                 }
                 head.expects = true;
             }
@@ -285,13 +284,19 @@ const fn malformed(reason: &'static str) -> Fault {
 
 const MALFORMED: Fault = malformed("");
 
-const TARGET_TOO_LONG: Fault =
+/// What is said of a target of more than [`MAX_TARGET`] bytes.
+pub const TARGET_TOO_LONG: Fault =
     Fault { refusal: Refusal { status: 414, reason: "the target is too long" }, limit: Limit::Target };
 
-const TOO_LARGE: Fault = Fault {
+/// What is said of a head that is over its [`Bounds`].
+pub const TOO_LARGE: Fault = Fault {
     refusal: Refusal { status: 431, reason: "the header fields are too long or too many" },
     limit: Limit::Head,
 };
+
+/// What is said of a client that expects anything else than to be told when to send its body (RFC 9110, 10.1.1).
+pub const UNMET_EXPECTATION: Fault =
+    Fault { refusal: Refusal { status: 417, reason: "only 100-continue can be expected" }, ..MALFORMED };
 
 /// Fields that most heads have room in.
 const FEW: usize = 32;
