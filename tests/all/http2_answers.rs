@@ -172,12 +172,11 @@ fn an_answer_leaves_whole_however_the_connection_ends() {
         let stopping = if end == "drain" { Err(std::thread::spawn(|| running.stop())) } else { Ok(running) };
         // Nothing is read for longer than a connection may be idle, and than one stays that has nothing to send.
         std::thread::sleep(Duration::from_secs(5).saturating_sub(begun.elapsed()));
-        if let Ok(running) = &stopping {
-            assert_eq!(met(running, "idle_time"), 0.0, "{end}");
-        }
+        let idle_time = stopping.as_ref().map_or(0.0, |running| met(running, "idle_time"));
         assert_eq!(relayed.body(1), (LARGE, true), "{end}");
         let (length, is_whole) = ours.body(1);
         assert!(is_whole && length > 100_000, "{end}: {length}");
+        assert_eq!(idle_time, 0.0, "{end}");
         drop((relayed, ours));
         match stopping {
             Ok(running) => running.stop(),
@@ -209,6 +208,29 @@ fn who_takes_no_answer_is_cut_off() {
     assert!((9..=16).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!((met(&running, "send_rate"), met(&running, "idle_time")), (2.0, 0.0));
     drop(silent);
+    running.stop();
+}
+
+/// A byte now and then is no rate: Pingora's own timeout would begin anew with each.
+#[test]
+fn who_takes_little_from_a_platform_is_cut_off() {
+    let (_routes, gateway) = gateway(platform(Duration::ZERO).0);
+    let running = Lane::H2c.start(gateway);
+    let mut h2 = Raw::connect(&Lane::H2c.dial(&running, HOST));
+    h2.handshake().unwrap();
+    h2.send(&[initial_window(1), get(1, "/r/large")].concat());
+    let begun = Instant::now();
+    let end = loop {
+        match h2.next() {
+            Event::Frame(frame) if frame.is(kind::DATA) => std::thread::sleep(Duration::from_secs(1)),
+            Event::Frame(frame) if frame.is(kind::RST_STREAM) => break frame,
+            Event::Frame(_) => continue,
+            event => panic!("{event:?}"),
+        }
+        h2.send(&window(1, 1));
+    };
+    assert!(end.stream == 1 && (9..=14).contains(&begun.elapsed().as_secs()), "{end:?} {:?}", begun.elapsed());
+    until("the count", || met(&running, "send_rate") == 1.0);
     running.stop();
 }
 

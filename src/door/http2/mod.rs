@@ -34,7 +34,7 @@ use super::{Door, connection::Connection, drain::State};
 use crate::config::Limits;
 use crate::telemetry::Limit;
 
-pub(super) use streams::Peer;
+pub(super) use streams::{Peer, Untaken, pour};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(door: &Arc<Door>, mut connection: Connection) {

@@ -317,37 +317,42 @@ struct Rest {
 }
 
 impl Rest {
-    /// Sends it as the client takes it, which it has to do at a certain rate.
     async fn pour(mut self, door: &Door, peer: &Peer) {
-        let mut pace = Pace::new(door.limits.min_rate);
-        while !self.body.is_empty() {
-            self.writer.reserve_capacity(self.body.len().min(PIECE));
-            let room = poll_fn(|cx| match self.writer.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
-                Poll::Ready(_) => Poll::Ready(Err(Untaken::TakenBack)),
-                Poll::Pending => pace.poll_slow(cx).map(|_| Err(Untaken::TooSlow)),
-            });
-            let room = match room.await {
-                Ok(room) => room,
-                Err(why) => {
-                    match why {
-                        Untaken::TakenBack => peer.note_reset(),
-                        Untaken::TooSlow => door.metrics().limit(Limit::SendRate),
-                    }
-                    return self.writer.send_reset(Reason::CANCEL);
-                }
-            };
-            let piece = self.body.split_to(room.min(self.body.len()));
-            pace.passed(piece.len());
-            if self.writer.send_data(piece, self.body.is_empty()).is_err() {
-                return;
-            }
+        match pour(&mut self.writer, self.body, true, &mut Pace::new(door.limits.min_rate)).await {
+            Ok(()) => return,
+            Err(Untaken::TakenBack) => peer.note_reset(),
+            Err(Untaken::TooSlow) => door.metrics().limit(Limit::SendRate),
         }
+        self.writer.send_reset(Reason::CANCEL);
     }
 }
 
+/// Sends a body as the client takes it, which it has to do at a certain rate. It may be the last of its answer.
+pub(in crate::door) async fn pour(
+    writer: &mut SendStream<Bytes>,
+    mut body: Bytes,
+    is_last: bool,
+    pace: &mut Pace,
+) -> Result<(), Untaken> {
+    if body.is_empty() {
+        return writer.send_data(body, is_last).map_err(|_| Untaken::TakenBack);
+    }
+    while !body.is_empty() {
+        writer.reserve_capacity(body.len().min(PIECE));
+        let room = poll_fn(|cx| match writer.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
+            Poll::Ready(_) => Poll::Ready(Err(Untaken::TakenBack)),
+            Poll::Pending => pace.poll_slow(cx).map(|_| Err(Untaken::TooSlow)),
+        });
+        let piece = body.split_to(room.await?.min(body.len()));
+        pace.passed(piece.len());
+        writer.send_data(piece, is_last && body.is_empty()).map_err(|_| Untaken::TakenBack)?;
+    }
+    Ok(())
+}
+
 /// Why an answer was not taken.
-enum Untaken {
+pub(in crate::door) enum Untaken {
     TakenBack,
     TooSlow,
 }
