@@ -44,7 +44,7 @@ pub(in crate::door) struct Peer {
     active: AtomicUsize,
     /// Streams that the client has reset while they had a task.
     taken_back: AtomicU32,
-    /// Bytes of larger bodies that the client has not taken.
+    /// Bytes of bodies that the client has not taken.
     untaken: AtomicUsize,
     /// For the connection: something has ended.
     news: Notify,
@@ -123,9 +123,6 @@ impl Peer {
                     peer.taken.notify_waiters();
                 }
             }
-        }
-        if body.len() <= SMALL {
-            return body;
         }
         self.untaken.fetch_add(body.len(), Ordering::Relaxed);
         Bytes::from_owner(Held(body, self.clone()))
@@ -364,8 +361,5 @@ const CHANGED: Refusal =
 /// Bytes of a body that are handed to the connection at a time, and that it may have of one stream.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// Bytes of bodies that may wait for a client before it gets no more of them.
-const MOST_UNTAKEN: usize = 1024 * 1024;
-
-/// Bytes of a body that is not counted: as many as there may be streams are not many.
-const SMALL: usize = 8 * 1024;
+/// Bytes of bodies that may wait for a client before no more are made for it.
+const MOST_UNTAKEN: usize = 256 * 1024;
