@@ -362,4 +362,4 @@ const CHANGED: Refusal =
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// Bytes of bodies that may wait for a client before no more are made for it.
-const MOST_UNTAKEN: usize = 256 * 1024;
+const MOST_UNTAKEN: usize = 128 * 1024;
