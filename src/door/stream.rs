@@ -1,8 +1,8 @@
 //! An HTTP/2 stream as Pingora's proxy gets it.
 //!
-//! Pingora's own session of a stream waits for a body as long as the client likes, and for room in its window as long as
-//! there is a byte now and then. This is the same session, but for two things: bodies have to come and to be taken at a
-//! certain rate, and a client that takes its request back is noticed.
+//! Pingora's own session of a stream waits for a body as long as the client likes, and no longer than ten seconds for a
+//! piece of an answer to be taken, however large. This is the same session, but for two things: bodies have to come, and
+//! to be taken, at a certain rate, and a client that takes its request back is noticed.
 
 use std::{
     future::poll_fn,
