@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     os::fd::AsRawFd,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -47,6 +50,7 @@ pub(super) struct Connection {
     pub lingers: bool,
     tls: Option<Box<Tls>>,
     exchange: Option<Box<Exchange>>,
+    sending: Option<Box<Sending>>,
     lingering: Option<Box<Lingering>>,
 }
 
@@ -68,10 +72,15 @@ struct Exchange {
     body: Body,
     /// Bytes that have arrived and not been handed on.
     ahead: Vec<u8>,
-    /// Of the body.
     pace: Pace,
-    /// Of the answer.
-    sending: Pace,
+}
+
+/// What is being sent, by somebody who does not see to it that it is taken.
+struct Sending {
+    rate: u32,
+    /// While the client is behind.
+    pace: Option<Pace>,
+    is_behind: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -92,7 +101,7 @@ impl Connection {
     }
 
     fn new(transport: Transport, client: Option<SocketAddr>, trusted: bool, tls: Option<Box<Tls>>) -> Self {
-        Connection { transport, client, trusted, lingers: true, tls, exchange: None, lingering: None }
+        Connection { transport, client, trusted, lingers: true, tls, exchange: None, sending: None, lingering: None }
     }
 
     /// Whether the connection itself is encrypted.
@@ -128,32 +137,47 @@ impl Connection {
     /// Lets readers see no further than `body`, and have `ahead` first. Neither may the body come slower than `rate` bytes
     /// a second, nor may answers be taken more slowly.
     pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32) {
-        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate), sending: Pace::new(rate) }));
+        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate) }));
+        self.watch_sending(rate);
     }
 
     /// Ends that; the bytes that follow the body, or none if the body has not been read to its end.
     pub fn end_exchange(&mut self) -> Option<Vec<u8>> {
+        self.sending = None;
         match self.exchange.take() {
             None => Some(Vec::new()),
             Some(exchange) => exchange.body.is_done().then_some(exchange.ahead),
         }
     }
-}
 
-impl Connection {
-    /// What came of writing, unless the client takes what Pingora writes too slowly.
-    fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let Some(exchange) = &mut self.exchange else { return written };
-        match &written {
-            Poll::Ready(Ok(bytes)) => exchange.sending.passed(*bytes),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => {
-                let slow = ready!(exchange.sending.poll_slow(cx));
-                self.abandon();
-                return Poll::Ready(Err(slow));
-            }
+    /// Lets sending fail from here on if the client takes less than `rate` bytes a second. Whoever gives the connection
+    /// away sees in what is returned whether the client has yet to take something.
+    pub fn watch_sending(&mut self, rate: u32) -> Arc<AtomicBool> {
+        let is_behind = Arc::new(AtomicBool::new(false));
+        self.sending = Some(Box::new(Sending { rate, pace: None, is_behind: is_behind.clone() }));
+        is_behind
+    }
+
+    /// Waits for the client to take something. Ready if it is too slow: then the connection is given up.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(sending) = &mut self.sending else { return Poll::Pending };
+        let pace = sending.pace.get_or_insert_with(|| {
+            sending.is_behind.store(true, Ordering::Relaxed);
+            Pace::new(sending.rate)
+        });
+        let error = ready!(pace.poll_slow(cx));
+        self.abandon();
+        Poll::Ready(error)
+    }
+
+    /// Notes what came of a write.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &written
+            && let Some(pace) = self.sending.as_mut().and_then(|sending| sending.pace.as_mut())
+        {
+            pace.passed(*count);
         }
-        written
+        if written.is_pending() { self.poll_behind(cx).map(Err) } else { written }
     }
 }
 
@@ -261,13 +285,21 @@ impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write(cx, buf);
-        this.paced(cx, written)
+        this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.transport).poll_flush(cx).map_ok(|()| 0);
-        this.paced(cx, flushed).map_ok(|_| ())
+        if Pin::new(&mut this.transport).poll_flush(cx)?.is_pending() {
+            return this.poll_behind(cx).map(Err);
+        }
+        // Whatever there was is with the system now.
+        if let Some(sending) = &mut this.sending
+            && sending.pace.take().is_some()
+        {
+            sending.is_behind.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes no longer than a client may need to hear of it.
@@ -284,7 +316,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
-        this.paced(cx, written)
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -168,7 +168,7 @@ fn fields<'a>(
             4 if name.eq_ignore_ascii_case("host") => head.set_host(value)?,
             6 if name.eq_ignore_ascii_case("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal::limited(417, "only 100-continue can be expected", Limit::Malformed));
+                    return Err(UNMET_EXPECTATION);
                 }
                 head.expects = true;
             }
@@ -276,9 +276,14 @@ const fn malformed(reason: &'static str) -> Refusal {
     Refusal::limited(400, reason, Limit::Malformed)
 }
 
-const TARGET_TOO_LONG: Refusal = Refusal::limited(414, "the target is too long", Limit::Target);
+/// What is said of a target that is too long.
+pub const TARGET_TOO_LONG: Refusal = Refusal::limited(414, "the target is too long", Limit::Target);
 
-const TOO_LARGE: Refusal = Refusal::limited(431, "the header fields are too long or too many", Limit::Head);
+/// What is said of a head that is over its [`Bounds`].
+pub const TOO_LARGE: Refusal = Refusal::limited(431, "the header fields are too long or too many", Limit::Head);
+
+/// What is said of a client that expects anything else than to be told when to send its body (RFC 9110, 10.1.1).
+pub const UNMET_EXPECTATION: Refusal = Refusal::limited(417, "only 100-continue can be expected", Limit::Malformed);
 
 /// Fields that most heads have room in.
 const FEW: usize = 32;

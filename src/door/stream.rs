@@ -1,7 +1,8 @@
 //! An HTTP/2 stream as Pingora's proxy gets it.
 //!
-//! Pingora's own session of a stream waits for a body as long as the client likes. This is the same session, but for
-//! two things: a body has to come at a certain rate, and a client that takes its request back is noticed.
+//! Pingora's own session of a stream waits for a body as long as the client likes, and no longer than ten seconds for a
+//! piece of an answer to be taken, however large. This is the same session, but for two things: bodies have to come, and
+//! to be taken, at a certain rate, and a client that takes its request back is noticed.
 
 use std::{
     future::poll_fn,
@@ -14,6 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream as Messages;
+use h2::SendStream;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::{
@@ -27,19 +29,87 @@ use pingora::protocols::{
 };
 use pingora::{Error, ErrorType, OrErr, Result};
 
-use super::{connection::Pace, http2::Peer};
+use super::{
+    connection::Pace,
+    http2::{Peer, Untaken, pour},
+};
 
 /// A stream on its way through the proxy.
 pub(super) struct Stream {
     session: HttpSession,
     peer: Arc<Peer>,
-    pace: Pace,
+    reading: Pace,
+    writing: Pace,
+    /// For the answer's body, once there is a head.
+    writer: Option<SendStream<Bytes>>,
+    /// Bytes of the answer's body that are sent.
+    sent: usize,
+    /// Whether the answer is.
+    is_answered: bool,
 }
 
 impl Stream {
-    /// The session for the proxy. The body may not come slower than `rate` bytes a second.
+    /// The session for the proxy. Bodies may not come, or be taken, slower than `rate` bytes a second.
     pub fn session(session: HttpSession, peer: Arc<Peer>, rate: u32) -> ServerSession {
-        ServerSession::new_custom(Box::new(Stream { session, peer, pace: Pace::new(rate) }))
+        ServerSession::new_custom(Box::new(Stream {
+            session,
+            peer,
+            reading: Pace::new(rate),
+            writing: Pace::new(rate),
+            writer: None,
+            sent: 0,
+            is_answered: false,
+        }))
+    }
+
+    fn write_head(&mut self, response: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.session.write_response_header(response, end)?;
+        if let Some(writer) = self.session.take_response_body_writer() {
+            self.writer = Some(writer);
+            self.is_answered = end;
+        }
+        Ok(())
+    }
+
+    async fn write_piece(&mut self, data: Bytes, end: bool) -> Result<()> {
+        if self.is_answered || (data.is_empty() && !end) {
+            return Ok(());
+        }
+        let length = data.len();
+        let writer = self.writer.as_mut().ok_or_else(no_head)?;
+        match pour(writer, data, end, &mut self.writing).await {
+            Ok(()) => {}
+            Err(Untaken::TooSlow) => {
+                return Err(Error::explain(ErrorType::WriteTimedout, "the client takes too little").into_down());
+            }
+            Err(Untaken::TakenBack) => {
+                self.peer.note_reset();
+                return Err(Error::explain(ErrorType::H2Error, "the client takes its request back").into_down());
+            }
+        }
+        self.sent += length;
+        self.is_answered = end;
+        Ok(())
+    }
+
+    fn end_with(&mut self, trailers: HeaderMap) -> Result<()> {
+        if !self.is_answered {
+            let sent = self.writer.as_mut().ok_or_else(no_head)?.send_trailers(trailers);
+            sent.or_err(ErrorType::WriteError, "sending trailers").map_err(Error::into_down)?;
+            self.is_answered = true;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if !self.is_answered
+            && let Some(writer) = &mut self.writer
+        {
+            let sent = writer.send_data(Bytes::new(), true);
+            sent.or_err(ErrorType::WriteError, "ending an answer").map_err(Error::into_down)?;
+            self.is_answered = true;
+        }
+        Ok(())
     }
 
     /// Notes a stream that the client resets.
@@ -55,6 +125,10 @@ impl Stream {
     }
 }
 
+fn no_head() -> Box<Error> {
+    Error::explain(ErrorType::H2Error, "a body before its head")
+}
+
 #[async_trait]
 impl Session for Stream {
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
@@ -63,14 +137,14 @@ impl Session for Stream {
             poll_fn(|cx| match reading.as_mut().poll(cx) {
                 Poll::Ready(read) => Poll::Ready(read),
                 Poll::Pending => {
-                    let slow = ready!(self.pace.poll_slow(cx));
+                    let slow = ready!(self.reading.poll_slow(cx));
                     Poll::Ready(Err(Error::because(ErrorType::ReadError, "reading the body of a request", slow)))
                 }
             })
             .await
         };
         if let Ok(Some(bytes)) = &read {
-            self.pace.passed(bytes.len());
+            self.reading.passed(bytes.len());
         }
         self.check(read)
     }
@@ -79,7 +153,11 @@ impl Session for Stream {
         if !no_body_expected && !self.session.is_body_done() {
             return self.read_body_bytes().await;
         }
-        let reason = self.session.idle().await.or_err(ErrorType::H2Error, "waiting for an answer")?;
+        let reset = match &mut self.writer {
+            Some(writer) => poll_fn(|cx| writer.poll_reset(cx)).await.or_err(ErrorType::H2Error, "sending an answer"),
+            None => self.session.idle().await.or_err(ErrorType::H2Error, "waiting for an answer"),
+        };
+        let reason = reset?;
         self.peer.note_reset();
         Error::e_explain(ErrorType::H2Error, format!("the client takes its request back: {reason}"))
     }
@@ -87,6 +165,65 @@ impl Session for Stream {
     async fn drain_request_body(&mut self) -> Result<()> {
         while !self.session.is_body_done() && self.read_body_bytes().await?.is_some() {}
         Ok(())
+    }
+
+    async fn write_response_header(&mut self, response: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.write_head(response, end)
+    }
+
+    async fn write_response_header_ref(&mut self, response: &ResponseHeader, end: bool) -> Result<()> {
+        self.write_head(Box::new(response.clone()), end)
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.write_piece(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.end_with(trailers)
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut is_last = false;
+        for task in tasks {
+            is_last |= match task {
+                HttpTask::Header(head, end) => {
+                    self.write_head(head, end).map_err(Error::into_down)?;
+                    end
+                }
+                HttpTask::Body(data, end) => {
+                    self.write_piece(data.unwrap_or_default(), end).await?;
+                    end
+                }
+                HttpTask::Trailer(trailers) => {
+                    trailers.map_or(Ok(()), |trailers| self.end_with(*trailers))?;
+                    true
+                }
+                HttpTask::Done => true,
+                HttpTask::Failed(error) => return Err(error),
+                HttpTask::UpgradedBody(..) => {
+                    return Error::e_explain(ErrorType::InternalError, "HTTP/2 has no upgrades");
+                }
+            };
+        }
+        if is_last {
+            self.end()?;
+        }
+        Ok(is_last)
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.sent
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        if !self.is_answered {
+            self.session.shutdown();
+        }
     }
 
     // The rest is Pingora's.
@@ -99,28 +236,6 @@ impl Session for Stream {
         self.session.req_header_mut()
     }
 
-    async fn write_response_header(&mut self, response: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.session.write_response_header(response, end)
-    }
-
-    async fn write_response_header_ref(&mut self, response: &ResponseHeader, end: bool) -> Result<()> {
-        self.session.write_response_header_ref(response, end)
-    }
-
-    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        let written = self.session.write_body(data, end).await;
-        self.check(written)
-    }
-
-    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        self.session.write_trailers(trailers)
-    }
-
-    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        let written = self.session.response_duplex_vec(tasks).await;
-        self.check(written)
-    }
-
     /// Without effect: [`Pace`] bounds reading.
     fn set_read_timeout(&mut self, _timeout: Option<Duration>) {}
 
@@ -128,12 +243,11 @@ impl Session for Stream {
         None
     }
 
-    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
-        self.session.set_write_timeout(timeout);
-    }
+    /// Without effect: [`Pace`] bounds writing.
+    fn set_write_timeout(&mut self, _timeout: Option<Duration>) {}
 
     fn get_write_timeout(&self) -> Option<Duration> {
-        self.session.get_write_timeout()
+        None
     }
 
     /// Without effect: [`Pace`] bounds reading.
@@ -151,24 +265,12 @@ impl Session for Stream {
         self.session.response_written()
     }
 
-    async fn shutdown(&mut self, _code: u32, _context: &str) {
-        self.session.shutdown();
-    }
-
     fn is_body_done(&mut self) -> bool {
         self.session.is_body_done()
     }
 
-    async fn finish(&mut self) -> Result<()> {
-        self.session.finish()
-    }
-
     fn is_body_empty(&mut self) -> bool {
         self.session.is_body_empty()
-    }
-
-    fn body_bytes_sent(&self) -> usize {
-        self.session.body_bytes_sent()
     }
 
     fn body_bytes_read(&self) -> usize {

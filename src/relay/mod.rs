@@ -346,8 +346,11 @@ impl Fault {
 /// Whether an error says that the client took nothing for too long: the door's word, or the system's.
 fn is_taken_too_slowly(error: &Error) -> bool {
     *error.esource() != ErrorSource::Upstream
-        && matches!(error.etype(), ErrorType::WriteError)
-        && has_kind(error, ErrorKind::TimedOut)
+        && match error.etype() {
+            ErrorType::WriteTimedout => true,
+            ErrorType::WriteError => has_kind(error, ErrorKind::TimedOut),
+            _ => false,
+        }
 }
 
 /// Whether an error comes from one of the connection, of this kind.

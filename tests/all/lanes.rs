@@ -250,7 +250,8 @@ impl H2 {
     }
 }
 
-async fn connect(dial: &Dial) -> Result<(h2::client::SendRequest<Bytes>, JoinHandle<()>), h2::Error> {
+/// A connection of HTTP/2, and what drives it.
+pub async fn connect(dial: &Dial) -> Result<(h2::client::SendRequest<Bytes>, JoinHandle<()>), h2::Error> {
     let socket = TcpStream::connect(dial.address).await.unwrap();
     socket.set_nodelay(true).unwrap();
     Ok(match &dial.tls {

@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod http1;
 mod http2;
+mod http2_answers;
 mod https;
 mod lanes;
 mod layers;

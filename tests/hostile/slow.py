@@ -1,4 +1,4 @@
-"""Slow clients, while a normal one keeps asking: slowhttptest, and TLS handshakes that stall."""
+"""Slow clients, while a normal one keeps asking: slowhttptest, TLS handshakes that stall, HTTP/2 that is not read."""
 
 import contextlib
 import multiprocessing
@@ -58,10 +58,35 @@ def stalled_handshakes(binary, folder, count, rate, first):
     return under_attack(binary, folder, count, start, lambda gateway: gateway.https)
 
 
-def under_attack(binary, folder, count, start, port_of, origin_port=9):
+def unread_streams(binary, folder, count, rate):
+    """Connections of HTTP/2 that ask for as many pages as they may, grant every window, and read nothing."""
+    def start(gateway):
+        arguments = (gateway.http, count, rate, many_streams("/no-such-page"), 4096)
+        process = multiprocessing.Process(target=stall, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    return under_attack(binary, folder, count, start, lambda gateway: gateway.http, listen="h2c = true")
+
+
+def many_streams(path):
+    """The preface, windows of 16 MB, and 100 requests (RFC 9113; RFC 7541, 6.2.2)."""
+    def frame(kind, flags, stream, payload):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    window = (1 << 24).to_bytes(4, "big")
+    fields = ((":method", "GET"), (":scheme", "http"), (":authority", "old.example"), (":path", path))
+    literal = lambda text: bytes([len(text)]) + text.encode()
+    block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields)
+    begun = frame(4, 0, 0, b"\0\4" + window) + frame(8, 0, 0, window)
+    requests = (frame(1, 5, 2 * number + 1, block) for number in range(100))
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + begun + b"".join(requests)
+
+
+def under_attack(binary, folder, count, start, port_of, origin_port=9, listen=""):
     """Figures of an attack: how many connections there were at a time, how long the longest stayed, the probe's times in
     milliseconds, the memory it took."""
-    with Gateway(binary, folder, origin=origin_port) as gateway:
+    with Gateway(binary, folder, origin=origin_port, listen=listen) as gateway:
         before, most_memory = gateway.memory(), 0
         met_before = limits(gateway)
         with Probe(gateway.http) as probe, Ages(port_of(gateway)) as ages:
@@ -94,12 +119,18 @@ def limits(gateway):
     return {parts[1]: float(parts[2].split()[-1]) for parts in series}
 
 
-def stall(port, count, rate, first):
+def stall(port, count, rate, first, buffer=None):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     connections, start = [], time.monotonic()
     for number in range(count):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+        connection = socket.socket()
+        connection.settimeout(60)
+        if buffer:
+            # What is not read stays with the other side.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        connection.connect(("127.0.0.1", port))
         connection.sendall(first)
         connections.append(connection)
         time.sleep(max(0, start + number / rate - time.monotonic()))

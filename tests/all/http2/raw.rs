@@ -206,7 +206,7 @@ impl Raw {
     /// What comes next.
     pub fn next(&mut self) -> Event {
         let event = loop {
-            if let Some(frame) = self.take() {
+            if let Some(frame) = take(&mut self.buffer) {
                 break Event::Frame(frame);
             }
             match self.wire.hear(&mut self.buffer, PATIENCE) {
@@ -218,14 +218,15 @@ impl Raw {
         self.heard.push(event.clone());
         event
     }
+}
 
-    fn take(&mut self) -> Option<Frame> {
-        let head = self.buffer.get(..9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7FFF_FFFF;
-        let payload = self.buffer.get(9..9 + length)?.to_vec();
-        self.buffer.drain(..9 + length);
-        Some(Frame { kind, flags, stream, payload })
-    }
+/// The first frame of what has come, if that is whole.
+pub fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
+    let head = buffer.get(..9)?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    let (kind, flags) = (head[3], head[4]);
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7FFF_FFFF;
+    let payload = buffer.get(9..9 + length)?.to_vec();
+    buffer.drain(..9 + length);
+    Some(Frame { kind, flags, stream, payload })
 }
