@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, answer, refused, sitemap};
-use crate::config::Gateway;
+use crate::config::{Gateway, Origin};
 use crate::model::{Outcome, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics};
@@ -42,7 +42,7 @@ pub enum Step<R> {
 /// What is to be asked of a platform.
 #[derive(Clone, Debug)]
 pub struct Relayed {
-    /// Its name in gateway.toml.
+    /// Its name in gateway.toml, or a site's own origin.
     pub platform: String,
     /// Path and query.
     pub path: String,
@@ -199,13 +199,15 @@ impl Responder {
     /// What is not answered here and now.
     fn elsewhere<R>(&self, live: &Arc<Live>, decision: &Decision<'_>) -> Option<Step<R>> {
         match decision.verdict {
-            Verdict::Serve { platform, path } if self.served.contains(platform) => Some(Step::Relay(Relayed {
-                platform: platform.to_owned(),
-                path: path.to_owned(),
-                live: live.clone(),
-                site: decision.site.map(|(number, _)| number),
-                outcome: decision.verdict.outcome(),
-            })),
+            Verdict::Serve { platform, path } if self.served.contains(platform) || Origin::is_origin(platform) => {
+                Some(Step::Relay(Relayed {
+                    platform: platform.to_owned(),
+                    path: path.to_owned(),
+                    live: live.clone(),
+                    site: decision.site.map(|(number, _)| number),
+                    outcome: decision.verdict.outcome(),
+                }))
+            }
             Verdict::Sitemap(_) if sitemap::is_large(decision) => Some(Step::Large),
             _ => None,
         }

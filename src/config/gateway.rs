@@ -13,10 +13,11 @@ use super::diagnostic::{Diagnostic, SourceFile};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::Listen;
+use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
-use crate::model::{Host, HostPattern, Target};
+use crate::model::HostPattern;
 
 /// The checked settings of a node. [`Gateway::default`] is a gateway that works without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,15 +115,6 @@ impl TlsMode {
     }
 }
 
-/// A consolidated platform.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Platform {
-    /// Addresses to proxy to.
-    pub origins: Vec<String>,
-    /// Its own host name.
-    pub host: Option<Host>,
-}
-
 /// How the process ends and is replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -174,7 +166,7 @@ impl Gateway {
                 drain: reader.milliseconds("process", "drain"),
                 directory: reader.find("process", |table| table.text("directory")).map(|at| folder.join(at.value)),
             },
-            platforms: reader.platforms(),
+            platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
@@ -209,14 +201,13 @@ impl Gateway {
                         }
                     }
                     for (name, platform) in &self.platforms {
-                        out.push_str(&format!(
-                            "[{}.{}]\norigins = {}\n",
-                            key.name,
-                            quote_key(name),
-                            quote_all(&platform.origins)
-                        ));
-                        if let Some(host) = &platform.host {
-                            out.push_str(&format!("host = {}\n", quote(&host.to_string())));
+                        out.push_str(&format!("[{}.{}]\n", key.name, quote_key(name)));
+                        for inner in keys {
+                            out.push_str(&format!("# {}\n", inner.doc));
+                            match platform.knob(inner.name) {
+                                Some(value) => out.push_str(&format!("{} = {value}\n", inner.name)),
+                                None => absent(inner, &mut out),
+                            }
                         }
                     }
                 }
@@ -409,32 +400,13 @@ impl<'a> Reader<'a> {
         Some(patterns)
     }
 
-    fn platforms(&mut self) -> BTreeMap<String, Platform> {
-        let mut platforms = BTreeMap::new();
-        let Some(named) = self.top.named("platforms") else { return platforms };
-        for (name, table) in named.value {
-            let mut origins = Vec::new();
-            for At { value, span } in table.texts("origins").map(|at| at.value.as_slice()).unwrap_or_default() {
-                match Target::parse(value) {
-                    Ok(_) => origins.push(value.clone()),
-                    Err(error) => {
-                        let fault =
-                            self.file.error("bad-address", span.clone(), format!("`{value}` is no origin: {error}"));
-                        self.faults.push(fault.hint("an address such as `https://10.1.2.3:443`"));
-                    }
-                }
-            }
-            let host = table.text("host").and_then(|at| match Host::parse(at.value.as_bytes()) {
-                Ok(host) => Some(host),
-                Err(error) => {
-                    self.lost_targets = true;
-                    self.faults.push(self.file.error("bad-host", at.span, format!("`{}`: {error}", at.value)));
-                    None
-                }
-            });
-            platforms.insert(name.value.clone(), Platform { origins, host });
-        }
-        platforms
+    fn platforms(&mut self, folder: &Path) -> BTreeMap<String, Platform> {
+        let Some(named) = self.top.named("platforms") else { return BTreeMap::new() };
+        let mut read = |(name, table): &(At<String>, Table)| {
+            let platform = platform::read(name, table, self.file, folder, &mut self.faults, &mut self.lost_targets);
+            (name.value.clone(), platform)
+        };
+        named.value.iter().map(&mut read).collect()
     }
 }
 

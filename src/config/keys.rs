@@ -6,6 +6,7 @@
 use crate::model::Https;
 
 use super::limits::LIMITS;
+use super::platform::Balance;
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +137,12 @@ pub const SITE: &[Key] = &[
         Kind::Bool,
         "true",
         "Whether `aka-HOST` (and `aka.REST` for `www.REST`) answer as HOST, to try a site out before its DNS moves.",
+    ),
+    key(
+        "origin",
+        Kind::Text,
+        "",
+        "The server that still has the old site, `http://10.0.0.7:8080` or with https://: it answers in the phase `proxy`, with the client's Host and the settings that a platform has by default. Sites with the same origin share its connections and its health.",
     ),
     only(
         Scope::Defaults,
@@ -438,8 +445,164 @@ pub const TLS: &[Key] = &[
 
 /// `[platforms.NAME]`.
 pub const PLATFORM: &[Key] = &[
-    key("origins", Kind::Texts, "[]", "Addresses to proxy to: `https://10.1.2.3:443`."),
-    key("host", Kind::Text, "", "The platform's own host name; redirects to it are allowed."),
+    key(
+        "origins",
+        Kind::Texts,
+        "[]",
+        "Addresses to proxy to: `https://10.1.2.3:8443`, `http://app.example`, or `unix:/run/app.sock` for a Unix socket that speaks plain HTTP. Each address that DNS has for a name is an origin of its own.",
+    ),
+    key(
+        "host",
+        Kind::Text,
+        "",
+        "The platform's own host name: redirects to it are allowed, and it is sent to the origins as Host. Where absent, the origins get the host that the client asked for.",
+    ),
+    key(
+        "sni",
+        Kind::Text,
+        "",
+        "With https: the name that is asked for in the handshake, and that the origin's certificate must have. Where absent: `host`, else the origin's own name or address.",
+    ),
+    key(
+        "ca",
+        Kind::Text,
+        "",
+        "With https: PEM file of the authorities that may have issued the origins' certificates, relative to this file's folder; a self-signed certificate is its own authority. Where absent, those that the system trusts. There is no switch that turns checks off.",
+    ),
+    key(
+        "pin",
+        Kind::Texts,
+        "[]",
+        "With https: SHA-256 fingerprints of certificates, as `openssl x509 -noout -fingerprint -sha256` prints them. An origin must show one of them; name, dates and issuer then don't matter, unless `ca` is written too.",
+    ),
+    key(
+        "certificate",
+        Kind::Text,
+        "",
+        "With https: PEM file of the certificate by which the origins know the gateway.",
+    ),
+    key("key", Kind::Text, "", "PEM file of the key of `certificate`."),
+    key(
+        "balance",
+        Kind::Word(&Balance::WORDS),
+        "\"round-robin\"",
+        "Which origin gets a request, among those that are well: `round-robin`: each in turn. `least-connections`: the one with the fewest requests under way. `client`: the same for the same client, `url`: the same for the same host, path and query; when an origin goes or comes, only its own share moves.",
+    ),
+    key(
+        "connect-time",
+        Kind::Number(1, 600_000),
+        "5000",
+        "How long connecting to an origin may take, TCP and TLS together, in milliseconds.",
+    ),
+    key(
+        "read-time",
+        Kind::Number(1, 86_400_000),
+        "60000",
+        "How long an origin may be silent while an answer is waited for or read, in milliseconds.",
+    ),
+    key(
+        "write-time",
+        Kind::Number(1, 86_400_000),
+        "60000",
+        "How long an origin may take nothing of a request's body, in milliseconds.",
+    ),
+    key(
+        "total-time",
+        Kind::Number(1, 86_400_000),
+        "90000",
+        "How long it may take until an answer begins, in milliseconds: waiting, connecting and retries included. Then 504. Bodies may take longer.",
+    ),
+    key(
+        "connections",
+        Kind::Number(1, 1_000_000),
+        "1000",
+        "Requests that the platform may have at the same time, WebSockets included.",
+    ),
+    key(
+        "queue",
+        Kind::Number(0, 1_000_000),
+        "1000",
+        "Requests that may wait while the platform has as many as it may. One more is answered 503 with Retry-After.",
+    ),
+    key(
+        "queue-time",
+        Kind::Number(0, 600_000),
+        "2000",
+        "How long a request may wait, in milliseconds. Then 503 with Retry-After.",
+    ),
+    key(
+        "retries",
+        Kind::Number(0, 10),
+        "2",
+        "How often a request is tried again, at another origin if there is one: any request if no connection could be made; one with an idempotent method and a body of at most 64 KiB if the connection ended before an answer began. Nothing else is ever sent twice, and nothing after a time-out.",
+    ),
+    key(
+        "keep-alive",
+        Kind::Number(0, 86_400_000),
+        "60000",
+        "How long a connection is kept for the next request, in milliseconds; 0 makes a new one each time. Less than the origins keep it, so that they are not the first to close.",
+    ),
+    key(
+        "http2",
+        Kind::Word(&["off", "on"]),
+        "\"off\"",
+        "Whether origins with https are offered HTTP/2 (ALPN). One that declines is spoken to in HTTP/1.1.",
+    ),
+    key(
+        "health",
+        Kind::Table(HEALTH_CHECK),
+        "",
+        "A question that each origin is asked again and again, such as { path = \"/healthz\" }: one that fails it gets no requests until it is well. Not asked where absent.",
+    ),
+    key(
+        "eject",
+        Kind::Table(EJECT),
+        "",
+        "When an origin is left alone because requests to it fail. When no origin is left, requests are answered at once, without a connection.",
+    ),
+    key(
+        "resolve",
+        Kind::Number(1, 86_400),
+        "30",
+        "Seconds between two look-ups of the origins' names, in the background. While DNS fails, the last answer holds.",
+    ),
+];
+
+/// `health` of a platform.
+pub const HEALTH_CHECK: &[Key] = &[
+    key("path", Kind::Text, "\"/\"", "The path (and query) that is asked for with GET."),
+    key("host", Kind::Text, "", "The Host that is asked for; the platform's `host` where absent, else the origin's."),
+    key("status", Kind::Number(200, 599), "200", "The status of an origin that is well."),
+    key(
+        "interval",
+        Kind::Number(10, 3_600_000),
+        "5000",
+        "Time between two questions, in milliseconds, give or take a tenth.",
+    ),
+    key(
+        "timeout",
+        Kind::Number(1, 600_000),
+        "2000",
+        "How long an answer may take, connecting included, in milliseconds.",
+    ),
+    key("up", Kind::Number(1, 100), "2", "Good answers in a row after which an origin gets requests again."),
+    key("down", Kind::Number(1, 100), "3", "Bad answers in a row after which it gets none."),
+];
+
+/// `eject` of a platform.
+pub const EJECT: &[Key] = &[
+    key(
+        "failures",
+        Kind::Number(1, 1_000_000),
+        "5",
+        "Failures in a row, of connecting or of an answer (not its status), after which an origin gets no requests.",
+    ),
+    key(
+        "time",
+        Kind::Number(1, 3_600_000),
+        "5000",
+        "For how long, in milliseconds. Then one request tries it, and if that is answered the others follow.",
+    ),
 ];
 
 /// `[guard]`.

@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::diagnostic::{Diagnostic, SourceFile, readable_host};
 use super::expectation::{self, Expectation};
 use super::keys;
+use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
 use super::pattern::Pattern;
 use super::reader::{At, Role, Table, read};
 use super::rule::{self, Fallback, Rule};
@@ -58,6 +59,8 @@ pub struct Site {
     pub hosts: Vec<(HostPattern, Place)>,
     /// Where the content went.
     pub home: Option<(Target, Place)>,
+    /// The server that answers in phase `proxy`.
+    pub origin: Option<Origin>,
     /// Owner.
     pub owner: Option<String>,
     /// Site identification code.
@@ -235,6 +238,7 @@ impl Builder<'_> {
             name: self.text("name").map_or_else(|| id.to_owned(), |(_, at)| at.value),
             hosts,
             home,
+            origin: self.origin(),
             owner: self.text("owner").map(|(_, at)| at.value),
             code: self.text("code").map(|(_, at)| at.value),
             wave: self.nearest("", |table| table.number("wave")).map(|(_, at)| *at.value as u16),
@@ -319,6 +323,19 @@ impl Builder<'_> {
                 None
             }
         }
+    }
+
+    fn origin(&mut self) -> Option<Origin> {
+        let (file, at) = self.text("origin")?;
+        let why = match Origin::parse(&at.value) {
+            // Those who write site files may not know, or choose, what else is on this machine.
+            Ok(Origin { place: OriginPlace::Unix(_), .. }) => "a Unix socket belongs into gateway.toml".to_owned(),
+            Ok(origin) => return Some(origin),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("`{}` is no origin of a site: {why}", at.value);
+        self.error(file, "bad-address", at.span, message, Some(ORIGIN_HINT.to_owned()));
+        None
     }
 
     fn archive(&mut self) -> Option<Template> {

@@ -71,9 +71,9 @@ pub enum Verdict<'a> {
     Robots,
     /// The site's sitemap: the index or the only file (`None`), or part n, counted from 1.
     Sitemap(Option<u32>),
-    /// Proxy to a platform (a later issue; answered 501 until then).
+    /// Proxy to a platform; answered 501 if it has no origin.
     Serve {
-        /// The platform's name in `gateway.toml`, or empty for the site's old origin (phase `proxy`).
+        /// The platform's name in `gateway.toml`; in phase `proxy` the site's `origin`, empty if it has none.
         platform: &'a str,
         /// Path and query to ask the platform for.
         path: &'a str,

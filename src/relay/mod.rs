@@ -5,25 +5,18 @@
 //!
 //! Invariants: a request that comes here was let through by the door, with its [`Visit`]; it is decided here again on
 //! what is live now, and answered here if the answer is ours by now (or if the door does not answer itself); it is
-//! counted once. (Balancing, health checks, rewriting and the cache come with the next issue: origins take turns.)
+//! counted once. [`platforms`] says which origin it goes to, and whether it goes there again.
 //!
 //! Called by: `door`.
 
-use std::{
-    any::Any,
-    collections::HashMap,
-    io::ErrorKind,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+pub mod platforms;
+
+use std::{any::Any, io::ErrorKind, net::IpAddr, os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
@@ -31,10 +24,9 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
-use crate::config::{Gateway, Platform};
 use crate::model::Method;
 use crate::telemetry::{Journal, Lane, Limit};
-use crate::url::split_absolute;
+use platforms::{Busy, Connection, Platforms, Stage, Turn};
 
 /// A request as the door hands it over.
 #[derive(Clone, Debug)]
@@ -59,57 +51,13 @@ pub type Proxy = HttpProxy<Relay>;
 /// The phases.
 pub struct Relay {
     responder: Arc<Responder>,
-    platforms: HashMap<String, Upstream>,
+    platforms: Arc<Platforms>,
     journal: Journal,
 }
 
-/// A platform, as a client of it sees it.
-struct Upstream {
-    origins: Vec<Origin>,
-    next: AtomicUsize,
-    host: Option<String>,
-}
-
-/// An address of a platform.
-struct Origin {
-    secure: bool,
-    /// Name or address, and port.
-    address: String,
-    /// The name that its certificate must have.
-    name: String,
-}
-
 /// The proxy of a gateway.
-pub fn proxy(gateway: &Gateway, conf: &Arc<ServerConf>, responder: Arc<Responder>) -> Arc<Proxy> {
-    let platforms = gateway.platforms.iter().map(|(name, platform)| (name.clone(), Upstream::new(platform)));
-    let relay = Relay { responder, platforms: platforms.collect(), journal: Journal::default() };
-    Arc::new(http_proxy(conf, relay))
-}
-
-impl Upstream {
-    fn new(platform: &Platform) -> Self {
-        let host = platform.host.as_ref().map(ToString::to_string);
-        let origins = platform.origins.iter().filter_map(|origin| Origin::parse(origin, host.as_deref()));
-        Upstream { origins: origins.collect(), next: AtomicUsize::new(0), host }
-    }
-
-    /// Each origin in turn.
-    fn origin(&self) -> Option<&Origin> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.origins.get(turn.checked_rem(self.origins.len())?)
-    }
-}
-
-impl Origin {
-    fn parse(url: &str, host: Option<&str>) -> Option<Self> {
-        let absolute = split_absolute(url.as_bytes())?;
-        let authority = str::from_utf8(absolute.authority).ok()?;
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-        let port = if absolute.secure { 443 } else { 80 };
-        let address = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
-        let name = address.rsplit_once(':').map_or("", |(name, _)| name);
-        Some(Origin { secure: absolute.secure, name: host.unwrap_or(name).to_owned(), address })
-    }
+pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>) -> Arc<Proxy> {
+    Arc::new(http_proxy(conf, Relay { responder, platforms, journal: Journal::default() }))
 }
 
 /// What is remembered of a request from phase to phase.
@@ -117,6 +65,10 @@ impl Origin {
 pub struct Context {
     visit: Option<Visit>,
     relayed: Option<Relayed>,
+    turn: Option<Turn>,
+    busy: Option<Busy>,
+    /// Whether it may be sent twice.
+    repeatable: bool,
 }
 
 #[async_trait]
@@ -169,27 +121,87 @@ impl ProxyHttp for Relay {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let unreachable = |why: String| Error::explain(ErrorType::ConnectNoRoute, why).into_up();
-        let name = ctx.relayed.as_ref().map(|relayed| relayed.platform.as_str()).unwrap_or_default();
-        let origin = self
-            .platforms
-            .get(name)
-            .and_then(Upstream::origin)
-            .ok_or_else(|| unreachable(format!("platform `{name}` has no origin")))?;
-        // Names are looked up each time; addresses, the usual case, cost nothing.
-        let mut addresses = tokio::net::lookup_host(&origin.address)
-            .await
-            .map_err(|error| unreachable(format!("{}: {error}", origin.address)))?;
-        let address = addresses.next().ok_or_else(|| unreachable(format!("{} has no address", origin.address)))?;
-        let mut peer = HttpPeer::new(address, origin.secure, origin.name.clone());
-        let options = &mut peer.options;
-        options.connection_timeout = Some(CONNECT_TIME);
-        options.total_connection_timeout = Some(2 * CONNECT_TIME);
-        options.read_timeout = Some(PLATFORM_TIME);
-        options.write_timeout = Some(PLATFORM_TIME);
-        options.idle_timeout = Some(PLATFORM_TIME);
-        Ok(Box::new(peer))
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let turn = match &mut ctx.turn {
+            Some(turn) => turn,
+            none => {
+                let name = ctx.relayed.as_ref().map(|relayed| relayed.platform.as_str()).unwrap_or_default();
+                let platform = self.platforms.get(name).ok_or_else(|| {
+                    Error::explain(ErrorType::ConnectNoRoute, format!("platform `{name}` has no origin")).into_up()
+                })?;
+                let path = ctx.relayed.as_ref().map(|relayed| relayed.path.as_bytes()).unwrap_or_default();
+                let visit = ctx.visit.as_ref();
+                let host = visit.and_then(|visit| visit.facts.host.as_deref()).unwrap_or_default();
+                let url = platforms::hash(path, platforms::hash(host, 0));
+                match platform.enter(visit.and_then(|visit| visit.client), url).await {
+                    Ok(turn) => none.insert(turn),
+                    Err(busy) => {
+                        ctx.busy = Some(busy);
+                        return Err(Error::explain(ErrorType::HTTPStatus(503), busy.to_string()).into_up());
+                    }
+                }
+            }
+        };
+        ctx.repeatable = may_repeat(session);
+        turn.peer(if ctx.repeatable { Connection::Pooled } else { Connection::New }).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        ctx.turn.as_ref().map_or(Ok(()), |turn| turn.connected(digest))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(ctx.turn.as_mut().is_some_and(|turn| turn.failed(&error, Stage::Connecting)));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        // What else fails is the client's doing, or ours.
+        let turn = ctx.turn.as_mut().filter(|_| *error.esource() == ErrorSource::Upstream);
+        let begun = session.response_written().is_some_and(|written| !written.status.is_informational());
+        let stage = match begun {
+            true => Stage::Answering,
+            // Of a body that is longer than it seemed, Pingora may not have all any more.
+            false => Stage::Sent { reused, repeatable: ctx.repeatable && !session.as_ref().retry_buffer_truncated() },
+        };
+        error.set_retry(turn.is_some_and(|turn| turn.failed(&error, stage)));
+        error
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let status = response.status.as_u16();
+        if let Some(turn) = &mut ctx.turn
+            && (status == 101 || !response.status.is_informational())
+        {
+            turn.answered(status);
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -206,9 +218,9 @@ impl ProxyHttp for Relay {
         request.set_uri(path);
         let asked = session.req_header();
         let host = visit.facts.host.as_deref().map(header::HeaderValue::from_bytes).and_then(std::result::Result::ok);
-        let own = self.platforms.get(&relayed.platform).and_then(|upstream| upstream.host.clone());
-        match (own, &host) {
-            (Some(own), _) => request.insert_header(header::HOST, own)?,
+        let platform = ctx.turn.as_ref().map(Turn::platform);
+        match (platform.and_then(|platform| platform.config().host.as_ref()), &host) {
+            (Some(own), _) => request.insert_header(header::HOST, own.as_str())?,
             (None, Some(host)) => request.insert_header(header::HOST, host.clone())?,
             (None, None) => {}
         }
@@ -277,7 +289,11 @@ impl ProxyHttp for Relay {
                     }
                     _ => self.responder.fail(&visit.facts, status, Ready::new).ok(),
                 };
-                if let Some(ready) = ready {
+                if let Some(mut ready) = ready {
+                    if let Some(busy) = &ctx.busy {
+                        // A number can stand in a header.
+                        let _ = ready.header.insert_header(header::RETRY_AFTER, busy.seconds());
+                    }
                     // An error means that the client is gone.
                     let _ = write(ready, session, visit).await;
                 }
@@ -327,7 +343,10 @@ impl Fault {
                 Fault::Client(Refusal::BODY_TOO_SLOW)
             }
             (_, ErrorSource::Downstream) => Fault::Gone,
-            (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => Fault::Other(504),
+            (
+                ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout,
+                ErrorSource::Upstream,
+            ) => Fault::Other(504),
             (_, ErrorSource::Upstream) => Fault::Other(502),
             _ => Fault::Other(500),
         }
@@ -358,6 +377,20 @@ fn has_kind(error: &Error, kind: ErrorKind) -> bool {
     error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind)
 }
 
+/// Whether a request may be sent twice, should the first time come to nothing: its method is idempotent (RFC 9110,
+/// 9.2.2), and its body, if any, is so short that Pingora keeps it until an answer begins.
+fn may_repeat(session: &mut Session) -> bool {
+    let is_empty = session.as_mut().is_body_empty();
+    let head = session.req_header();
+    let length =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let is_short = match length {
+        Some(length) => length <= KEPT_BODY,
+        None => is_empty,
+    };
+    head.method.is_idempotent() && is_short
+}
+
 fn version(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_10 => "1.0",
@@ -376,8 +409,13 @@ async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()>
 const FORWARDED: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
-/// How long a connection to a platform may take.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-
-/// How long a platform may be silent, and how long a connection to it is kept.
+/// How long a client may be silent that speaks another protocol by now, and how long Pingora keeps a connection of which
+/// the door says that it stays.
 const PLATFORM_TIME: Duration = Duration::from_secs(60);
+
+/// What Pingora keeps of a request's body, in bytes (its `BODY_BUF_LIMIT`).
+const KEPT_BODY: usize = 64 * 1024;
+
+/// Idle connections to all platforms that are kept; the longest idle goes first. (Pingora has one pool, whose size can't
+/// be told by platform.)
+pub const POOL: usize = 4096;

@@ -79,6 +79,7 @@ pub(super) fn build(
         name: site.name.clone(),
         hosts: site.hosts.iter().map(|(host, _)| host.clone()).collect(),
         home: site.home.as_ref().map(|(home, _)| home.clone()),
+        origin: site.origin.as_ref().map(|origin| origin.as_str().into()).unwrap_or_default(),
         owner: site.owner.clone(),
         code: site.code.clone(),
         wave: site.wave,

@@ -145,7 +145,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         match phase {
             Phase::Proxy => {
                 self.trace.step("phase", None, || "the old origin answers".to_owned());
-                (self.serve(""), site.source(site.lifecycle_line))
+                (self.serve(&site.origin), site.source(site.lifecycle_line))
             }
             Phase::Archive | Phase::Retired => {
                 if let Some(built_in) = self.built_in() {

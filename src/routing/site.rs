@@ -36,6 +36,8 @@ pub struct SiteTable {
     pub hosts: Vec<HostPattern>,
     /// Where its content went.
     pub home: Option<Target>,
+    /// The server that answers in phase `proxy`, by the name that `relay` knows it by; empty if there is none.
+    pub origin: Box<str>,
     /// Who may edit its files.
     pub owner: Option<String>,
     /// Site identification code.

@@ -22,11 +22,11 @@ use pingora::services::background::{BackgroundService, background_service};
 use tokio::{sync::watch, time::interval};
 
 use crate::admin::Admin;
-use crate::answer::{Clock, Responder};
+use crate::answer::{Clock, LiveCell, Responder};
 use crate::config::Gateway;
 use crate::door::{Door, Drain, PingoraApp, Workers, listen::Kind};
 use crate::monitor::Monitor;
-use crate::relay;
+use crate::relay::{self, platforms::Platforms};
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::Metrics;
@@ -170,7 +170,8 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
 
     let clock = Arc::new(Clock::new());
     let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
-    let proxy = relay::proxy(gateway, &Arc::new(settings()), responder.clone());
+    let platforms = Platforms::new(gateway, metrics.clone());
+    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone());
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), drain.clone());
     let admin = Admin::new(monitor.clone(), metrics);
@@ -183,6 +184,8 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
     server.add_service(background_service("clock", Background::Clock(clock)));
+    let platforms = Background::Platforms(platforms, reloader.live().clone());
+    server.add_service(background_service("platforms", platforms));
     let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
 }
@@ -255,6 +258,7 @@ fn settings() -> ServerConf {
         // When it is told to stop, connections have drained.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(END),
+        upstream_keepalive_pool_size: relay::POOL,
         ..ServerConf::default()
     }
 }
@@ -289,6 +293,7 @@ impl Progress {
 enum Background {
     Reload(Arc<Reloader>),
     Clock(Arc<Clock>),
+    Platforms(Arc<Platforms>, Arc<LiveCell>),
 }
 
 #[async_trait]
@@ -296,6 +301,10 @@ impl BackgroundService for Background {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         match self {
             Background::Reload(reloader) => reloader.clone().run(shutdown).await,
+            Background::Platforms(platforms, live) => tokio::select! {
+                () = platforms.clone().run(live.clone()) => {}
+                _ = shutdown.wait_for(|&stop| stop) => {}
+            },
             Background::Clock(clock) => {
                 let mut seconds = interval(Duration::from_secs(1));
                 loop {

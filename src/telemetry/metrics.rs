@@ -11,7 +11,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::{CertificateGauges, Connections, names};
+use super::{CertificateGauges, Connections, PlatformFamilies, names};
 use crate::model::Outcome;
 use crate::routing::Snapshot;
 
@@ -58,6 +58,7 @@ pub struct Metrics {
     faulty_now: Mutex<BTreeSet<String>>,
     diagnostics: GaugeVec,
     certificates: CertificateGauges,
+    platforms: PlatformFamilies,
 }
 
 #[derive(Debug)]
@@ -132,6 +133,7 @@ impl Metrics {
                 )?,
             )?,
             certificates: CertificateGauges::new(&registry)?,
+            platforms: PlatformFamilies::new(&registry)?,
             registry,
             requests,
             snapshot,
@@ -200,6 +202,11 @@ impl Metrics {
                 gauge.set(count as f64);
             }
         }
+    }
+
+    /// The metrics of platforms.
+    pub fn platforms(&self) -> &PlatformFamilies {
+        &self.platforms
     }
 
     /// The gauges of certificates.

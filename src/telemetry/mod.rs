@@ -4,18 +4,20 @@
 //! Never does: HTTP (`admin` shows the registry) or logging.
 //!
 //! Invariants: counting a request takes no lock, allocates nothing and formats no label, except for the first request
-//! of its kind on its site; every label is an enum, the id of a site or a name in a certificate file, so the number of
-//! series is bounded by what operators wrote; the series of a removed site or certificate are removed.
+//! of its kind on its site; every label is an enum, the id of a site, a platform, an origin or a name in a certificate file, so the number of
+//! series is bounded by what operators wrote; the series of a removed site, origin or certificate are removed.
 //!
-//! Called by: `answer` for each request, `door` for each connection, `reload` for each reload.
+//! Called by: `answer` for each request, `door` for each connection, `relay` for each request to a platform, `reload` for each reload.
 
 mod certificates;
 mod connections;
 mod journal;
 mod metrics;
 pub mod names;
+mod platforms;
 
 pub use certificates::{CertificateGauges, MAX_EXPIRIES};
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
 pub use journal::Journal;
 pub use metrics::{Metrics, ReloadResult, SiteCounters};
+pub use platforms::{PlatformError, PlatformFamilies, PlatformMetrics, PlatformOutcome};

@@ -75,6 +75,40 @@ pub const CERTIFICATES_FAULTY: &str = "waypost_certificate_faulty";
 pub const CERTIFICATES_UNREADABLE: &str = "waypost_certificates_unreadable";
 
 /// Label: host name of a certificate.
+/// Counter of requests to platforms, by [`PLATFORM`] and [`OUTCOME`] (one of [`super::PlatformOutcome`]).
+pub const PLATFORM_REQUESTS: &str = "waypost_platform_requests_total";
+
+/// Counter of tries that got no answer, by [`PLATFORM`] and [`ERROR`].
+pub const PLATFORM_ERRORS: &str = "waypost_platform_errors_total";
+
+/// Counter of requests that were tried again, by [`PLATFORM`].
+pub const PLATFORM_RETRIES: &str = "waypost_platform_retries_total";
+
+/// Counter of times that an origin was left alone, by [`PLATFORM`] and [`ORIGIN`].
+pub const PLATFORM_EJECTIONS: &str = "waypost_platform_ejections_total";
+
+/// Histogram of the seconds until a platform's answer begins, by [`PLATFORM`].
+pub const PLATFORM_DURATION: &str = "waypost_platform_duration_seconds";
+
+/// Gauge: whether an origin gets requests, by [`PLATFORM`] and [`ORIGIN`].
+pub const PLATFORM_ORIGIN_UP: &str = "waypost_platform_origin_up";
+
+/// Gauge: requests that a platform has, by [`PLATFORM`].
+pub const PLATFORM_IN_FLIGHT: &str = "waypost_platform_in_flight";
+
+/// Gauge: requests that wait for a platform, by [`PLATFORM`].
+pub const PLATFORM_QUEUED: &str = "waypost_platform_queued";
+
+/// Label: name of a platform, or a site's own origin.
+pub const PLATFORM: &str = "platform";
+
+/// Label: an origin as the configuration names it.
+pub const ORIGIN: &str = "origin";
+
+/// Label: one of [`super::PlatformError`].
+pub const ERROR: &str = "error";
+
+/// Label: first host name of a certificate.
 pub const NAME: &str = "name";
 
 /// Label: id of a site; empty for requests to a host that no site has.

@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, SockAddr, Type};
 use waypost::{
-    config::{Gateway, Limits},
+    config::{Gateway, Limits, Platform},
     server::{self, Running},
 };
 
@@ -194,7 +194,7 @@ fn slow_clients_of_platforms_are_cut_off() {
         }
     });
     let (_routes, running) = start(|gateway| {
-        gateway.platforms.get_mut("new").unwrap().origins = vec![format!("http://{address}")];
+        gateway.platforms.insert("new".to_owned(), Platform::of([&*format!("http://{address}")]).unwrap());
     });
     let plain = Dial::plain(running.http[0]);
     let post = sent(&plain, b"POST /mailbox/a HTTP/1.1\r\nHost: jyj.old.example\r\nContent-Length: 9\r\n\r\nx");

@@ -32,7 +32,7 @@ pub fn gateway(origin: SocketAddr) -> (TempDir, Gateway) {
     let routes = tempfile::tempdir().unwrap();
     fs::write(routes.path().join("a.toml"), SITE).unwrap();
     let mut gateway = serve::gateway(routes.path());
-    gateway.platforms.insert("new".to_owned(), Platform { origins: vec![format!("http://{origin}")], host: None });
+    gateway.platforms.insert("new".to_owned(), Platform::of([&*format!("http://{origin}")]).unwrap());
     (routes, gateway)
 }
 
