@@ -18,6 +18,7 @@ pub mod monitor;
 pub mod pages;
 pub mod relay;
 pub mod reload;
+pub mod rewrite;
 pub mod routing;
 pub mod server;
 pub mod telemetry;

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["model", "url"],
     &["config", "routing", "pages", "telemetry"],
-    &["tls", "cache"],
+    &["tls", "cache", "rewrite"],
     &["answer", "relay", "monitor", "door", "reload", "admin"],
     &["server", "cli"],
 ];
