@@ -64,7 +64,7 @@ fn what_says_nothing_about_a_page_is_not_stored() {
         Verdict::UnknownHost,
         Verdict::BadRequest("no"),
         Verdict::Refused { target: "https://evil.example/" },
-        Verdict::Serve { platform: "p", path: "/" },
+        Verdict::Serve { platform: "p", path: "/", rewriting: None },
         Verdict::Health,
     ] {
         let decision = decision(verdict);

@@ -93,7 +93,7 @@ fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
             .collect(),
         Verdict::Notice { location } => vec![("goes to", *location)],
         Verdict::HttpsRequired { location } => vec![("links to", *location)],
-        Verdict::Serve { platform, path } => vec![("platform", *platform), ("path", *path)],
+        Verdict::Serve { platform, path, .. } => vec![("platform", *platform), ("path", *path)],
         Verdict::Refused { target } => vec![("refused", *target)],
         Verdict::BadRequest(reason) => vec![("reason", *reason)],
         _ => Vec::new(),

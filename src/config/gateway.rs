@@ -52,6 +52,8 @@ pub struct Gateway {
     pub process: Process,
     /// Platforms by name.
     pub platforms: BTreeMap<String, Platform>,
+    /// How much the cache may take.
+    pub cache: CacheSize,
     /// Hosts that redirects may go to; homes, sites and platforms where absent.
     pub allowed_targets: Option<Vec<HostPattern>>,
     /// Cache-Control of answers.
@@ -135,6 +137,17 @@ impl Default for Gateway {
     }
 }
 
+/// How much memory the cache may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSize {
+    /// For what is stored.
+    pub bytes: u64,
+    /// For one body.
+    pub object_bytes: u64,
+    /// For all bodies that are on their way into it.
+    pub flight_bytes: u64,
+}
+
 impl Gateway {
     /// Reads the text of a `gateway.toml` that stands in `folder`. Every fault is in the list; what was faulty has its
     /// default.
@@ -165,6 +178,11 @@ impl Gateway {
                 lame_duck: reader.milliseconds("process", "lame-duck"),
                 drain: reader.milliseconds("process", "drain"),
                 directory: reader.find("process", |table| table.text("directory")).map(|at| folder.join(at.value)),
+            },
+            cache: CacheSize {
+                bytes: reader.bytes("cache", "size"),
+                object_bytes: reader.bytes("cache", "object-size"),
+                flight_bytes: reader.bytes("cache", "flight-size"),
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
@@ -302,6 +320,11 @@ impl<'a> Reader<'a> {
 
     fn texts(&self, table: &str, key: &str) -> Vec<At<String>> {
         self.find(table, |table| table.texts(key)).map(|at| at.value.clone()).unwrap_or_default()
+    }
+
+    /// A number of MiB as bytes.
+    fn bytes(&self, table: &str, key: &str) -> u64 {
+        (self.number(table, key) as u64) << 20
     }
 
     fn number(&self, table: &str, key: &str) -> i64 {

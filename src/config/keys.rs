@@ -7,6 +7,7 @@ use crate::model::Https;
 
 use super::limits::LIMITS;
 use super::platform::Balance;
+use super::serving::{CACHE, HEADERS};
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +138,19 @@ pub const SITE: &[Key] = &[
         Kind::Bool,
         "true",
         "Whether `aka-HOST` (and `aka.REST` for `www.REST`) answer as HOST, to try a site out before its DNS moves.",
+    ),
+    key(
+        "cache",
+        Kind::Table(CACHE),
+        "",
+        "How answers of platforms and of the old origin are cached. Taken key by key from the nearest file.",
+    ),
+    key("headers", Kind::Table(HEADERS), "", "What changes in the header fields of their answers."),
+    key(
+        "rewrite",
+        Kind::Bool,
+        "false",
+        "Whether links in their answers (header fields, cookies, HTML, CSS) that lead to the platform or origin are rewritten to the old host, so that visitors stay on it; rules may say otherwise.",
     ),
     key(
         "origin",
@@ -309,6 +323,12 @@ pub const RULE: &[Key] = &[
         "",
         "Path (and query) to ask the platform for, a template as in `to`; the old path and query where absent.",
     ),
+    key(
+        "rewrite",
+        Kind::Bool,
+        "",
+        "With `serve`: whether links to the platform are rewritten to the old host; the site's `rewrite` where absent. `path` may only exchange a prefix then: from = \"/mailbox/{*rest}\", path = \"/interaction/mail/{rest}\".",
+    ),
     key("suggest", Kind::Text, "", "With `gone` or `missing`: a page that may help instead."),
     key(
         "archive",
@@ -360,6 +380,12 @@ pub const GATEWAY: &[Key] = &[
     key("tls", Kind::Table(TLS), "", "How HTTPS is spoken. Certificates are in the folder `certs`."),
     key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),
     key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
+    key(
+        "cache",
+        Kind::Table(CACHE_SIZE),
+        "",
+        "Memory of the cache of platforms' answers; what is cached, and for how long, is for site files to say.",
+    ),
     key("guard", Kind::Table(GUARD), "", "What is admitted and allowed."),
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
@@ -602,6 +628,18 @@ pub const EJECT: &[Key] = &[
         Kind::Number(1, 3_600_000),
         "5000",
         "For how long, in milliseconds. Then one request tries it, and if that is answered the others follow.",
+    ),
+];
+
+/// `[cache]` of gateway.toml.
+pub const CACHE_SIZE: &[Key] = &[
+    key("size", Kind::Number(0, 1 << 20), "512", "Memory for stored answers, in MiB."),
+    key("object-size", Kind::Number(0, 1 << 20), "32", "Largest body that is stored, in MiB."),
+    key(
+        "flight-size",
+        Kind::Number(0, 1 << 20),
+        "128",
+        "Memory for all bodies that are on their way into the cache, in MiB; what comes on top is passed on and not stored.",
     ),
 ];
 

@@ -25,14 +25,16 @@ mod platform;
 mod reader;
 mod records;
 mod rule;
+mod serving;
 mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
-pub use gateway::{Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
+pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
 pub use limits::Limits;
 pub use listen::{Address, Listen, ListenError};
 pub use origin::{Origin, OriginError, OriginPlace};
 pub use platform::{Balance, Certificates, HealthCheck, Identity, OriginTls, Platform};
 pub use reader::{Role, Table, parse_date};
 pub use rule::{Action, Fallback, Links, Rule};
+pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};

@@ -95,6 +95,12 @@ impl Origin {
         &self.text
     }
 
+    /// Host, and port where it is written, as links to it have them; none of a Unix socket.
+    pub fn authority(&self) -> Option<String> {
+        let (_, rest) = self.text.split_once("://")?;
+        Some(rest.trim_end_matches('/').to_owned())
+    }
+
     /// Name or address, without port and brackets: what a certificate is for. None for a Unix socket.
     pub fn name(&self) -> Option<String> {
         match &self.place {

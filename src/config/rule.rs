@@ -59,6 +59,8 @@ pub enum Action {
         path: Option<Template>,
         /// Whether the query is appended to `path`.
         keep_query: bool,
+        /// Whether links in the answer are rewritten; the site's `rewrite` where absent.
+        rewrite: Option<bool>,
     },
 }
 
@@ -222,6 +224,7 @@ fn action(
         ("status", &["to"]),
         ("type", &["text"]),
         ("path", &["serve"]),
+        ("rewrite", &["serve"]),
         ("suggest", &["gone", "missing"]),
         ("archive", &["gone", "missing"]),
     ] {
@@ -276,7 +279,12 @@ fn action(
             let platform = table.text("serve")?;
             let path = path(out, file, table, captures, captures_known);
             return Some((
-                Action::Serve { platform: platform.value.clone(), path, keep_query: keep_query(table) },
+                Action::Serve {
+                    platform: platform.value.clone(),
+                    path,
+                    keep_query: keep_query(table),
+                    rewrite: table.bool("rewrite").map(|at| *at.value),
+                },
                 platform.span,
             ));
         }

@@ -9,6 +9,7 @@ use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
 use super::pattern::Pattern;
 use super::reader::{At, Role, Table, read};
 use super::rule::{self, Fallback, Rule};
+use super::serving::Serving;
 use super::syntax::drop_echoes;
 use super::template::{Fault, Template};
 use crate::model::{Host, HostPattern, Https, Lifecycle, RedirectStatus, Target};
@@ -91,6 +92,8 @@ pub struct Site {
     pub lifecycle_place: Place,
     /// URL habits.
     pub url: UrlSettings,
+    /// How answers that come from elsewhere are served.
+    pub serving: Serving,
     /// Rules in the order in which they are tried.
     pub rules: Vec<Rule>,
     /// What answers the rest.
@@ -239,6 +242,7 @@ impl Builder<'_> {
             hosts,
             home,
             origin: self.origin(),
+            serving: self.serving(),
             owner: self.text("owner").map(|(_, at)| at.value),
             code: self.text("code").map(|(_, at)| at.value),
             wave: self.nearest("", |table| table.number("wave")).map(|(_, at)| *at.value as u16),

@@ -6,6 +6,7 @@
 mod host;
 mod https;
 mod phase;
+mod rewriting;
 mod status;
 mod target;
 mod verdict;
@@ -14,6 +15,7 @@ pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};
 pub use https::Https;
 pub use phase::{Lifecycle, Phase};
+pub use rewriting::Rewriting;
 pub use status::RedirectStatus;
 pub use target::{MAX_TARGET_URL, Target, TargetFault};
 pub(crate) use target::{escape_into, parse_authority, split_scheme};

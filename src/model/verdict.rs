@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use super::Rewriting;
+
 /// The request methods that the decision tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -77,6 +79,8 @@ pub enum Verdict<'a> {
         platform: &'a str,
         /// Path and query to ask the platform for.
         path: &'a str,
+        /// How links in the answer are rewritten, if they are.
+        rewriting: Option<&'a Rewriting>,
     },
     /// A target that the gateway's allowed targets refuse: answered 501, never sent.
     Refused {

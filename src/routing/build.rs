@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::config::mapping::{self, Column, Row, RowAction};
 use crate::config::pattern::{TOO_LARGE, TOO_LARGE_HINT};
-use crate::config::{self, Diagnostic, Fallback, Links, Place, Site, SourceFile, readable_host, template::Template};
-use crate::model::{Host, HostPattern, RedirectStatus, Target, split_scheme};
+use crate::config::template::{Piece, Template, Value};
+use crate::config::{self, Diagnostic, Fallback, Links, Place, Site, SourceFile, readable_host};
+use crate::model::{Host, HostPattern, RedirectStatus, Rewriting, Target, split_scheme};
 use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
 use super::hosts::{HostSet, previewed};
@@ -83,6 +84,8 @@ pub(super) fn build(
         owner: site.owner.clone(),
         code: site.code.clone(),
         wave: site.wave,
+        serving: Arc::new(site.serving.clone()),
+        rewriting: site.serving.rewrite.then(Rewriting::default),
         cache_control: site.cache_control.clone(),
         report: site.report.clone(),
         previews: site.previews,
@@ -186,9 +189,13 @@ impl Build<'_> {
             config::Action::Text { body, content_type } => {
                 Action::Text { body: body.clone(), content_type: content_type.clone() }
             }
-            config::Action::Serve { platform, path, keep_query } => {
+            config::Action::Serve { platform, path, keep_query, rewrite } => {
                 self.check_platform(platform, &rule.target_place);
-                Action::Serve { platform: platform.clone(), path: path.clone(), keep_query: *keep_query }
+                let rewriting = match rewrite.unwrap_or(self.site.serving.rewrite) {
+                    true => self.rewriting(path.as_ref(), label.trim_matches(['"', '\'']), &rule.target_place),
+                    false => None,
+                };
+                Action::Serve { platform: platform.clone(), path: path.clone(), keep_query: *keep_query, rewriting }
             }
         };
         RuleAction { action, line: line(&rule.place), label, note: rule.note.clone() }
@@ -206,9 +213,33 @@ impl Build<'_> {
             }
             Fallback::Serve { platform, path, place } => {
                 self.check_platform(platform, place);
-                FallbackAction::Serve { platform: platform.clone(), path: path.clone() }
+                let rewriting = match self.site.serving.rewrite {
+                    true => self.rewriting(path.as_ref(), "", place),
+                    false => None,
+                };
+                FallbackAction::Serve { platform: platform.clone(), path: path.clone(), rewriting }
             }
         }
+    }
+
+    /// How links are rewritten in what a rule serves: `path` may be absent, or exchange the prefix of `from`.
+    fn rewriting(&mut self, path: Option<&Template>, from: &str, place: &Place) -> Option<Rewriting> {
+        let Some(path) = path else { return Some(Rewriting::default()) };
+        let public = from.split_once("{*").filter(|(public, rest)| {
+            public.starts_with('/') && public.ends_with('/') && rest.find('}') == Some(rest.len() - 1)
+        });
+        if let (Some((public, _)), [Piece::Literal(upstream), Piece::Value { value: Value::Capture(0), filters, .. }]) =
+            (public, &path.pieces[..])
+            && upstream.ends_with('/')
+            && filters.is_empty()
+        {
+            return Some(Rewriting { prefix: Some((upstream.as_str().into(), public.into())) });
+        }
+        let file = &self.site.files[usize::from(place.file)];
+        let message = "links can't be rewritten: `path` does more than exchange the prefix of `from`";
+        let hint = "write from = \"/old/{*rest}\" and path = \"/new/{rest}\", or rewrite = false";
+        self.faults.push(file.error("bad-rewrite", place.span.clone(), message).hint(hint));
+        None
     }
 
     fn is_own(&self, target: &Target) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Source, Verdict};
+use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Rewriting, Source, Verdict};
 use crate::url::{Canonical, Form, TargetError};
 
 use super::mappings::{Hit, HitAction};
@@ -145,7 +145,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         match phase {
             Phase::Proxy => {
                 self.trace.step("phase", None, || "the old origin answers".to_owned());
-                (self.serve(&site.origin), site.source(site.lifecycle_line))
+                (self.serve(&site.origin, site.rewriting.as_ref()), site.source(site.lifecycle_line))
             }
             Phase::Archive | Phase::Retired => {
                 if let Some(built_in) = self.built_in() {
@@ -290,8 +290,10 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             Action::Gone(links) => Verdict::Gone(self.links(links)),
             Action::Missing(links) => Verdict::NotFound(self.links(links)),
             Action::Text { body, content_type } => Verdict::Text { body, content_type },
-            Action::Serve { platform, path: Some(_), .. } => Verdict::Serve { platform, path: self.location },
-            Action::Serve { platform, path: None, .. } => self.serve(platform),
+            Action::Serve { platform, path: Some(_), rewriting, .. } => {
+                Verdict::Serve { platform, path: self.location, rewriting: rewriting.as_ref() }
+            }
+            Action::Serve { platform, path: None, rewriting, .. } => self.serve(platform, rewriting.as_ref()),
         };
         (notice(verdict, phase), source)
     }
@@ -343,9 +345,9 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
     }
 
     /// A platform has the answer, under the URL's own path.
-    fn serve(self, platform: &'a str) -> Verdict<'a> {
+    fn serve(self, platform: &'a str, rewriting: Option<&'a Rewriting>) -> Verdict<'a> {
         own_path(self.request.target, self.location);
-        Verdict::Serve { platform, path: self.location }
+        Verdict::Serve { platform, path: self.location, rewriting }
     }
 
     fn built_in(&mut self) -> Option<Verdict<'a>> {
@@ -393,10 +395,12 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
                     Verdict::NotFound(self.gone_links(None, None))
                 }
             }
-            FallbackAction::Serve { platform, path: Some(path) } if render(path, &values, false, self.location) => {
-                Verdict::Serve { platform, path: self.location }
+            FallbackAction::Serve { platform, path: Some(path), rewriting }
+                if render(path, &values, false, self.location) =>
+            {
+                Verdict::Serve { platform, path: self.location, rewriting: rewriting.as_ref() }
             }
-            FallbackAction::Serve { platform, .. } => self.serve(platform),
+            FallbackAction::Serve { platform, rewriting, .. } => self.serve(platform, rewriting.as_ref()),
         }
     }
 }

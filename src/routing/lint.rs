@@ -190,8 +190,8 @@ impl Lint<'_> {
             return;
         }
         let got = match &decision.verdict {
-            Verdict::Serve { platform: "", path } => format!("serve {path}"),
-            Verdict::Serve { platform, path } => format!("serve {platform} {path}"),
+            Verdict::Serve { platform: "", path, .. } => format!("serve {path}"),
+            Verdict::Serve { platform, path, .. } => format!("serve {platform} {path}"),
             Verdict::Notice { location } => format!("200, a notice that goes to {location}"),
             Verdict::HttpsRequired { location } => format!("403, a page that links to {location}"),
             Verdict::UnknownHost => "404: no site has this host".to_owned(),
@@ -264,7 +264,7 @@ fn shell(word: &str) -> String {
 /// Whether a verdict is what a test expects.
 pub(super) fn fits(expect: &Expect, verdict: &Verdict<'_>) -> bool {
     match (expect, verdict) {
-        (Expect::Serve(platform, path), Verdict::Serve { platform: got, path: got_path }) => {
+        (Expect::Serve(platform, path), Verdict::Serve { platform: got, path: got_path, .. }) => {
             platform == got && path.as_ref().is_none_or(|path| path == got_path)
         }
         (Expect::Serve(..), _) => false,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::Serving;
 use crate::config::template::Template;
-use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Source, Target};
+use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Rewriting, Source, Target};
 use crate::url::Canonicalizer;
 
 use super::mappings::MappingTable;
@@ -52,6 +53,8 @@ pub struct SiteTable {
     pub report: String,
     /// Whether `aka` previews answer.
     pub previews: bool,
+    /// How answers that come from elsewhere are served.
+    pub serving: Arc<Serving>,
     pub(super) status: RedirectStatus,
     pub(super) home_refused: bool,
     pub(super) home_line: Line,
@@ -61,6 +64,8 @@ pub struct SiteTable {
     pub(super) archive: Option<Template>,
     pub(super) timestamp: String,
     pub(super) rule_actions: Vec<RuleAction>,
+    /// Where the old origin answers.
+    pub(super) rewriting: Option<Rewriting>,
     pub(super) fallback: FallbackAction,
     pub(super) fallback_line: Line,
 }
@@ -104,7 +109,7 @@ pub(super) enum Action {
     Gone(LinkTemplates),
     Missing(LinkTemplates),
     Text { body: String, content_type: String },
-    Serve { platform: String, path: Option<Template>, keep_query: bool },
+    Serve { platform: String, path: Option<Template>, keep_query: bool, rewriting: Option<Rewriting> },
 }
 
 #[derive(Debug)]
@@ -113,7 +118,7 @@ pub(super) enum FallbackAction {
     Home(RedirectStatus),
     Gone,
     Redirect(Redirect),
-    Serve { platform: String, path: Option<Template> },
+    Serve { platform: String, path: Option<Template>, rewriting: Option<Rewriting> },
 }
 
 impl SiteTable {
