@@ -5,9 +5,10 @@
 //! | `/healthz` | 200 `ok` as long as the process answers |
 //! | `/readyz` | 200 once the first snapshot is live, else 503; with sites, faulty sites, certificates and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
 //! | `/metrics` | every metric in the text format of Prometheus |
+//! | `/purge?url=URL`, `?host=HOST`, `?tag=TAG`, `?all` | with POST: forgets cached answers |
 //! | anything else | 404 with this list |
 //!
-//! Owns: these answers. Never does: changing anything (an API that does comes later, with a login).
+//! Owns: these answers. Never does: changing anything else.
 //!
 //! [`respond`] makes the answers without any type of Pingora; [`Admin`] is the thin service around it.
 
@@ -18,8 +19,10 @@ use http::{Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
+use crate::cache::{Cache, KeyParts};
 use crate::monitor::{Monitor, Status};
 use crate::telemetry::Metrics;
+use crate::url::split_absolute;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -30,12 +33,14 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ENDPOINTS: &str = "Not found. This is the admin address of a Waypost gateway:\n\
     /healthz      whether the process answers\n\
     /readyz       whether the routes are live, and what is wrong with them (?json for programs)\n\
-    /metrics      for Prometheus\n";
+    /metrics      for Prometheus\n\
+    /purge        POST with ?url=, ?host=, ?tag= or ?all: forgets cached answers\n";
 
 /// The service on the admin address.
 pub struct Admin {
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
+    cache: Cache,
 }
 
 /// An answer of the admin address.
@@ -50,9 +55,9 @@ pub struct AdminAnswer {
 }
 
 impl Admin {
-    /// The service that shows `monitor` and `metrics`.
-    pub fn new(monitor: Arc<Monitor>, metrics: Arc<Metrics>) -> Self {
-        Admin { monitor, metrics }
+    /// The service that shows `monitor` and `metrics`, and purges `cache`.
+    pub fn new(monitor: Arc<Monitor>, metrics: Arc<Metrics>, cache: Cache) -> Self {
+        Admin { monitor, metrics, cache }
     }
 }
 
@@ -65,7 +70,8 @@ impl ServeHttp for Admin {
             Method::GET | Method::HEAD => {
                 respond(head.uri.path(), head.uri.query(), accept, &self.monitor, &self.metrics)
             }
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n"),
+            Method::POST if head.uri.path() == "/purge" => purge(head.uri.query().unwrap_or_default(), &self.cache),
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here, and POST to /purge\n"),
         };
         // Bodies are not read, so a request that brings one ends the connection.
         if !session.is_body_empty() {
@@ -98,6 +104,45 @@ pub fn respond(path: &str, query: Option<&str>, accept: &str, monitor: &Monitor,
         },
         _ => text(StatusCode::NOT_FOUND, ENDPOINTS),
     }
+}
+
+/// Forgets cached answers, as a query says: `url=`, `host=`, `tag=` (percent-encoded), or `all`.
+pub fn purge(query: &str, cache: &Cache) -> AdminAnswer {
+    let (what, value) = query.split_once('=').unwrap_or((query, ""));
+    let value = percent_decoded(value);
+    let bad = |why: &str| text(StatusCode::BAD_REQUEST, &format!("{why}\n"));
+    match (what, &value[..]) {
+        ("all", _) => cache.purge_all(),
+        ("url" | "host" | "tag", b"") => return bad("say which: /purge?url=https://old.example/page"),
+        ("url", url) => {
+            let Some(url) = split_absolute(url) else { return bad("a URL begins with http:// or https://") };
+            let target = if url.target.is_empty() { b"/" } else { url.target };
+            if !cache.purge_url(&KeyParts { secure: url.secure, host: url.authority, target }) {
+                return text(StatusCode::OK, "purged: nothing of it was stored\n");
+            }
+        }
+        ("host", host) => cache.purge_host(host),
+        ("tag", tag) => cache.purge_tag(tag),
+        _ => return bad("what is to be purged: ?url=, ?host=, ?tag= or ?all"),
+    }
+    text(StatusCode::OK, "purged\n")
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let mut ahead = bytes.clone();
+        match (byte, hex(ahead.next()), hex(ahead.next())) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                bytes = ahead;
+            }
+            _ => out.push(byte),
+        }
+    }
+    out
 }
 
 fn text(status: StatusCode, body: &str) -> AdminAnswer {

@@ -3,7 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
+use http::{HeaderName, HeaderValue};
 
+use crate::cache::Rules;
+use crate::config;
+use crate::rewrite::HeaderRules;
 use crate::routing::Snapshot;
 use crate::telemetry::{Metrics, SiteCounters};
 
@@ -14,6 +18,49 @@ pub struct Live {
     pub snapshot: Arc<Snapshot>,
     /// The counters of each site, by its number in the snapshot.
     pub counters: Vec<Arc<SiteCounters>>,
+    /// How each site's answers from elsewhere are served, by its number.
+    pub serving: Vec<Arc<Serving>>,
+}
+
+/// How answers that come from elsewhere are served: what a site says of it, ready for use.
+#[derive(Debug, Default)]
+pub struct Serving {
+    /// How they are cached.
+    pub cache: Arc<Rules>,
+    /// What changes in their header fields.
+    pub headers: HeaderRules,
+}
+
+impl Serving {
+    fn new(settings: &config::Serving) -> Self {
+        let rules = &settings.cache;
+        let cache = Rules {
+            enabled: rules.enabled,
+            default_ttl: rules.default_ttl,
+            min_ttl: rules.min_ttl,
+            max_ttl: rules.max_ttl,
+            heuristic: rules.heuristic,
+            stale_while_revalidate: rules.stale_while_revalidate,
+            stale_if_error: rules.stale_if_error,
+            stale_if_down: rules.stale_if_down,
+            down_overrides: rules.down_overrides,
+            negative: rules.negative.clone(),
+            object_bytes: rules.object_bytes,
+            vary_ignore: rules.vary_ignore.clone(),
+            client_directives: rules.client_directives,
+            private_cookies: rules.private_cookies.clone(),
+        };
+        let text = |fields: &[(HeaderName, HeaderValue)]| -> Vec<(String, String)> {
+            let text = |(name, value): &(HeaderName, HeaderValue)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            };
+            fields.iter().map(text).collect()
+        };
+        let remove: Vec<String> = settings.remove.iter().map(HeaderName::to_string).collect();
+        // What can't stand was reported when the files were read.
+        let headers = HeaderRules::new(text(&settings.set), text(&settings.add), remove).unwrap_or_default();
+        Serving { cache: Arc::new(cache), headers }
+    }
 }
 
 /// Where the present [`Live`] is; reading takes no lock.
@@ -28,7 +75,14 @@ impl Live {
             Some(&counters) => counters.clone(),
             None => metrics.site(&site.id),
         });
-        Live { counters: counters.collect(), snapshot: Arc::new(snapshot) }
+        let before: HashMap<*const config::Serving, &Arc<Serving>> =
+            self.snapshot.sites().iter().map(|site| Arc::as_ptr(&site.serving)).zip(&self.serving).collect();
+        let serving = snapshot.sites().iter().map(|site| match before.get(&Arc::as_ptr(&site.serving)) {
+            Some(&serving) => serving.clone(),
+            None => Arc::new(Serving::new(&site.serving)),
+        });
+        let serving = serving.collect();
+        Live { counters: counters.collect(), serving, snapshot: Arc::new(snapshot) }
     }
 
     /// Removes the series of sites that `next` doesn't have; to be called when `next` is live.

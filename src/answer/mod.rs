@@ -33,7 +33,7 @@ use crate::telemetry::Limit;
 
 pub use clock::Clock;
 pub use facts::{Facts, Parts};
-pub use live::{Live, LiveCell};
+pub use live::{Live, LiveCell, Serving};
 pub use responder::{Relayed, Responder, Step};
 
 /// Why a request is refused before the routes are asked.

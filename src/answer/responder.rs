@@ -1,15 +1,20 @@
 //! From a request to its answer: the one way that every lane takes.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, answer, refused, sitemap};
+use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap};
 use crate::config::{Gateway, Origin};
-use crate::model::{Outcome, Verdict};
+use crate::model::{Outcome, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics};
 
@@ -46,6 +51,8 @@ pub struct Relayed {
     pub platform: String,
     /// Path and query.
     pub path: String,
+    /// How links in the answer are rewritten, if they are.
+    pub rewriting: Option<Rewriting>,
     live: Arc<Live>,
     site: Option<usize>,
     outcome: Outcome,
@@ -55,6 +62,12 @@ impl Relayed {
     /// The site that the request is for.
     pub fn site(&self) -> Option<&SiteTable> {
         self.live.snapshot.sites().get(self.site?).map(|site| &**site)
+    }
+
+    /// How its answers are served.
+    pub fn serving(&self) -> &Serving {
+        static NONE: LazyLock<Serving> = LazyLock::new(Serving::default);
+        self.site.and_then(|site| self.live.serving.get(site)).map_or(&*NONE, |serving| &**serving)
     }
 }
 
@@ -199,10 +212,13 @@ impl Responder {
     /// What is not answered here and now.
     fn elsewhere<R>(&self, live: &Arc<Live>, decision: &Decision<'_>) -> Option<Step<R>> {
         match decision.verdict {
-            Verdict::Serve { platform, path } if self.served.contains(platform) || Origin::is_origin(platform) => {
+            Verdict::Serve { platform, path, rewriting }
+                if self.served.contains(platform) || Origin::is_origin(platform) =>
+            {
                 Some(Step::Relay(Relayed {
                     platform: platform.to_owned(),
                     path: path.to_owned(),
+                    rewriting: rewriting.cloned(),
                     live: live.clone(),
                     site: decision.site.map(|(number, _)| number),
                     outcome: decision.verdict.outcome(),

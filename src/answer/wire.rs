@@ -1,6 +1,7 @@
 //! Answers written as HTTP/1.1, straight into a connection's buffer (RFC 9112, 4).
 
 use super::Answer;
+use crate::cache::Hit;
 
 /// What an answer says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +26,30 @@ pub fn write(out: &mut Vec<u8>, answer: &Answer<'_>, head_only: bool, persistenc
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     });
-    out.extend_from_slice(match persistence {
-        Persistence::Kept => b"",
-        Persistence::KeptAlive => b"Connection: keep-alive\r\n",
-        Persistence::Closed => b"Connection: close\r\n",
-    });
+    connection(out, persistence);
     out.extend_from_slice(b"Content-Length: ");
     number(out, answer.body.len());
     out.extend_from_slice(b"\r\n\r\n");
     if !head_only {
         out.extend_from_slice(&answer.body);
     }
+}
+
+/// Appends a stored answer of a platform to `out`.
+pub fn write_stored(out: &mut Vec<u8>, hit: &Hit, persistence: Persistence) {
+    status_line(out, hit.entry().status());
+    hit.write_head(out);
+    connection(out, persistence);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(hit.entry().body());
+}
+
+fn connection(out: &mut Vec<u8>, persistence: Persistence) {
+    out.extend_from_slice(match persistence {
+        Persistence::Kept => b"",
+        Persistence::KeptAlive => b"Connection: keep-alive\r\n",
+        Persistence::Closed => b"Connection: close\r\n",
+    });
 }
 
 fn status_line(out: &mut Vec<u8>, status: u16) {

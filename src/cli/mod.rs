@@ -10,6 +10,7 @@ mod check;
 mod explain;
 mod import;
 mod load;
+mod purge;
 mod report;
 mod serve;
 mod upgrade;
@@ -94,6 +95,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have the running gateway forget cached answers of platforms.
+    Purge {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Admin address of the running gateway, if it was started with --admin.
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
+        #[command(flatten)]
+        what: PurgeArgs,
+    },
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -119,6 +130,23 @@ enum Format {
     Site,
     /// gateway.toml.
     Gateway,
+}
+
+/// What is to be forgotten.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PurgeArgs {
+    /// The answers to one old URL, whole: https://jyj.qingshan.example/page.
+    url: Option<String>,
+    /// All answers of a host.
+    #[arg(long)]
+    host: Option<String>,
+    /// All answers with this tag in Cache-Tag, Surrogate-Key or xkey.
+    #[arg(long)]
+    tag: Option<String>,
+    /// All.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Where the node's settings come from.
@@ -163,6 +191,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
+        Command::Purge { node, admin, what } => purge::run(&node, admin, &what),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

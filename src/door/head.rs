@@ -37,6 +37,13 @@ pub struct Head<'a> {
     pub expects: bool,
     /// Whether the client asks for WebSocket.
     pub upgrades: bool,
+    /// Whether the cache may answer without looking at the fields again: there are none that say more of what is wanted
+    /// than `accept_encoding` (see [`crate::cache::Cache::NOT_PLAIN`]).
+    pub is_plain: bool,
+    /// Whether there is a cookie.
+    pub has_cookie: bool,
+    /// `Accept-Encoding`.
+    pub accept_encoding: Option<&'a [u8]>,
     /// `Accept-Language`.
     pub accept_language: Option<&'a [u8]>,
     /// `X-Forwarded-Host`.
@@ -162,10 +169,12 @@ fn fields<'a>(
     };
     let mut framing = Fields::default();
     let mut nominates_upgrade = false;
+    head.is_plain = true;
     for Header { name, value } in fields {
         // The length tells most fields apart, so that few names are compared.
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => head.set_host(value)?,
+            6 if name.eq_ignore_ascii_case("cookie") => head.has_cookie = true,
             6 if name.eq_ignore_ascii_case("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(UNMET_EXPECTATION);
@@ -176,10 +185,14 @@ fn fields<'a>(
             7 if name.eq_ignore_ascii_case("upgrade") => head.upgrades |= value.eq_ignore_ascii_case(b"websocket"),
             10 if name.eq_ignore_ascii_case("connection") => nominates_upgrade |= connection(value, head),
             14 if name.eq_ignore_ascii_case("content-length") => framing.content_length(value)?,
+            15 if name.eq_ignore_ascii_case("accept-encoding") => {
+                head.is_plain &= head.accept_encoding.replace(value).is_none();
+            }
             15 if name.eq_ignore_ascii_case("accept-language") => _ = head.accept_language.get_or_insert(value),
             16 if name.eq_ignore_ascii_case("x-forwarded-host") => _ = head.forwarded_host.get_or_insert(value),
             17 if name.eq_ignore_ascii_case("x-forwarded-proto") => _ = head.forwarded_proto.get_or_insert(value),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => framing.transfer_encoding(value)?,
+            5..=19 => head.is_plain &= !CONDITIONS.iter().any(|condition| name.eq_ignore_ascii_case(condition)),
             _ => {}
         }
     }
@@ -284,6 +297,19 @@ pub const TOO_LARGE: Refusal = Refusal::limited(431, "the header fields are too 
 
 /// What is said of a client that expects anything else than to be told when to send its body (RFC 9110, 10.1.1).
 pub const UNMET_EXPECTATION: Refusal = Refusal::limited(417, "only 100-continue can be expected", Limit::Malformed);
+
+/// Fields with which a client says more of what it wants than its target does; besides them, those of a body.
+const CONDITIONS: [&str; 9] = [
+    "range",
+    "pragma",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "cache-control",
+    "authorization",
+    "if-modified-since",
+    "if-unmodified-since",
+];
 
 /// Fields that most heads have room in.
 const FEW: usize = 32;

@@ -38,6 +38,7 @@ use tokio::{
 };
 
 use crate::answer::Responder;
+use crate::cache::Cache;
 use crate::config::{Gateway, Limits};
 use crate::relay::Proxy;
 use crate::telemetry::{Connections, Limit, Refused};
@@ -61,6 +62,7 @@ pub struct Door {
     clients: Arc<Clients>,
     trusted_proxies: Vec<IpNet>,
     limits: Limits,
+    cache: Cache,
     fast_lane: bool,
     h2c: bool,
     /// Clients that may be told at the same time that they have too many connections.
@@ -74,6 +76,7 @@ impl Door {
         responder: Arc<Responder>,
         proxy: Arc<Proxy>,
         tls: Option<Arc<Tls>>,
+        cache: Cache,
         drain: Arc<Drain>,
     ) -> Arc<Self> {
         let limits = gateway.limits;
@@ -85,6 +88,7 @@ impl Door {
             clients: Clients::new(room(limits.connections), limits.connections_per_client),
             trusted_proxies: gateway.trusted_proxies.clone(),
             limits,
+            cache,
             fast_lane: gateway.fast_lane,
             h2c: gateway.h2c,
             turning_away: Semaphore::new(TURNED_AWAY),

@@ -9,11 +9,24 @@
 //!
 //! Called by: `door`.
 
+mod cached;
+mod fetch;
+mod forward;
+pub mod numbers;
 pub mod platforms;
+mod transform;
 
-use std::{any::Any, io::ErrorKind, net::IpAddr, os::fd::RawFd, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    io::ErrorKind,
+    net::IpAddr,
+    os::fd::RawFd,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -24,9 +37,13 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
+use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
+use crate::config::Origin;
 use crate::model::Method;
+use crate::rewrite::{LinkMap, Links};
 use crate::telemetry::{Journal, Lane, Limit};
-use platforms::{Busy, Connection, Platforms, Stage, Turn};
+use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
+use transform::{Transform, Wanted};
 
 /// A request as the door hands it over.
 #[derive(Clone, Debug)]
@@ -52,12 +69,13 @@ pub type Proxy = HttpProxy<Relay>;
 pub struct Relay {
     responder: Arc<Responder>,
     platforms: Arc<Platforms>,
+    cache: Cache,
     journal: Journal,
 }
 
 /// The proxy of a gateway.
-pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>) -> Arc<Proxy> {
-    Arc::new(http_proxy(conf, Relay { responder, platforms, journal: Journal::default() }))
+pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>, cache: Cache) -> Arc<Proxy> {
+    Arc::new(http_proxy(conf, Relay { responder, platforms, cache, journal: Journal::default() }))
 }
 
 /// What is remembered of a request from phase to phase.
@@ -69,6 +87,10 @@ pub struct Context {
     busy: Option<Busy>,
     /// Whether it may be sent twice.
     repeatable: bool,
+    /// What happens to the answer's body. (Only the mutex lets it be shared, which Pingora asks for; it is never locked.)
+    transform: Mutex<Transform>,
+    /// When it was sent, in Unix seconds.
+    requested: i64,
 }
 
 #[async_trait]
@@ -113,7 +135,7 @@ impl ProxyHttp for Relay {
             }
             Step::Relay(relayed) => {
                 ctx.relayed = Some(relayed);
-                return Ok(false);
+                return self.answer_cached(session, ctx).await;
             }
         };
         write(ready, session, visit).await?;
@@ -211,31 +233,21 @@ impl ProxyHttp for Relay {
         ctx: &mut Context,
     ) -> Result<()> {
         let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
-        let path = relayed
-            .path
-            .parse()
-            .map_err(|error| Error::because(ErrorType::InternalError, "the rule's path can't be asked for", error))?;
-        request.set_uri(path);
-        let asked = session.req_header();
-        let host = visit.facts.host.as_deref().map(header::HeaderValue::from_bytes).and_then(std::result::Result::ok);
-        let platform = ctx.turn.as_ref().map(Turn::platform);
-        match (platform.and_then(|platform| platform.config().host.as_ref()), &host) {
-            (Some(own), _) => request.insert_header(header::HOST, own.as_str())?,
-            (None, Some(host)) => request.insert_header(header::HOST, host.clone())?,
-            (None, None) => {}
+        ctx.requested = fetch::now();
+        let version = session.req_header().version;
+        let own = ctx.turn.as_ref().and_then(|turn| turn.platform().config().host.as_ref()).map(|host| host.as_str());
+        forward::address(request, visit, relayed, own, version)?;
+        if relayed.rewriting.is_some() {
+            // Of a page whose links change, parts are not the same parts; what comes has to be readable.
+            request.remove_header(&header::RANGE);
+            request.remove_header(&header::IF_RANGE);
+            let codings = Encodings::of(&request.headers).as_str();
+            if codings.is_empty() {
+                request.remove_header(&header::ACCEPT_ENCODING);
+            } else {
+                request.insert_header(header::ACCEPT_ENCODING, codings)?;
+            }
         }
-        if !visit.trusted {
-            FORWARDED.iter().for_each(|name| drop(request.remove_header(*name)));
-        }
-        if let Some(client) = visit.client {
-            // A proxy says who came before it.
-            request.append_header("x-forwarded-for", client.to_canonical().to_string())?;
-        }
-        request.insert_header("x-forwarded-proto", if visit.facts.secure { "https" } else { "http" })?;
-        if let Some(host) = host {
-            request.insert_header("x-forwarded-host", host)?;
-        }
-        request.append_header("via", format!("{} waypost", version(asked.version)))?;
         // The client is told to send its body now that there is somebody to take it, whatever the platform thinks of such
         // expectations (RFC 9110, 10.1.1). An HTTP/1.0 client has none.
         if request.remove_header(&header::EXPECT).is_some() && session.req_header().version == http::Version::HTTP_11 {
@@ -249,19 +261,66 @@ impl ProxyHttp for Relay {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        response.remove_header(&header::SERVER);
-        // Browsers believe it over HTTPS only (RFC 6797, 7.2).
-        if let (Some(Visit { facts, .. }), Some(relayed)) = (&ctx.visit, &ctx.relayed)
-            && facts.secure
-            && let Some(hsts) = relayed.site().and_then(|site| site.hsts.as_deref())
-        {
-            response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+        let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
+        if response.status.is_informational() && response.status != 101 {
+            return Ok(());
         }
+        self.observe(session, response, visit, relayed, ctx.requested);
+        let platform = ctx.turn.as_ref().map(Turn::platform);
+        let links = platform.and_then(|platform| links(visit, relayed, platform));
+        let accept_encoding = session.req_header().headers.get(header::ACCEPT_ENCODING);
+        let wanted = Wanted {
+            links: links.as_ref(),
+            serving: relayed.serving(),
+            // Browsers believe it over HTTPS only (RFC 6797, 7.2).
+            hsts: relayed.site().and_then(|site| site.hsts.as_deref()).filter(|_| visit.facts.secure),
+            accept_encoding: accept_encoding.and_then(|value| value.to_str().ok()),
+            has_body: session.req_header().method != http::Method::HEAD,
+        };
+        let status = response.status.as_u16();
+        let mut fields = response.headers.clone();
+        let transform = Transform::new(status, &mut fields, &wanted);
+        let names: Vec<_> = response.headers.keys().cloned().collect();
+        for name in &names {
+            response.remove_header(name);
+        }
+        for (name, value) in &fields {
+            response.append_header(name, value)?;
+        }
+        if transform.is_some() {
+            match session.req_header().version {
+                http::Version::HTTP_11 => response.insert_header(header::TRANSFER_ENCODING, "chunked")?,
+                http::Version::HTTP_10 => session.set_keepalive(None),
+                _ => {}
+            }
+        }
+        *ctx.transform.get_mut().unwrap_or_else(PoisonError::into_inner) = transform;
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let transform = ctx.transform.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !transform.is_some() {
+            return Ok(None);
+        }
+        let broken = |failure| Error::because(ErrorType::InvalidHTTPHeader, "changing an answer", failure).into_up();
+        let mut out = transform.write(body.take().unwrap_or_default()).map_err(broken)?;
+        if end_of_stream {
+            let rest = transform.end().map_err(broken)?;
+            out = if out.is_empty() { rest } else { [out, rest].concat().into() };
+        }
+        *body = Some(out);
+        Ok(None)
     }
 
     /// No client may fill the log: what concerns platforms is told here, once in a while.
@@ -316,6 +375,34 @@ impl ProxyHttp for Relay {
         }
         self.responder.metrics().observe(visit.since.elapsed());
     }
+}
+
+impl Relay {
+    /// Tells the cache of an answer that went past it.
+    fn observe(&self, session: &Session, response: &ResponseHeader, visit: &Visit, relayed: &Relayed, requested: i64) {
+        let Some(host) = visit.facts.host.as_deref() else { return };
+        let asked = session.req_header();
+        let rules = &relayed.serving().cache;
+        let key = KeyParts { secure: visit.facts.secure, host, target: &visit.facts.target };
+        let now = fetch::now();
+        let head_only = visit.facts.method == Method::Head;
+        let times = Times { requested, received: now };
+        let asked_of_cache = Asked { key, head_only, fields: &asked.headers, rules, now, down: false };
+        self.cache.observe(&asked_of_cache, &asked.method, response.status.as_u16(), &response.headers, times);
+    }
+}
+
+/// How links in an answer of a platform must look for a client, if they are rewritten.
+fn links(visit: &Visit, relayed: &Relayed, platform: &Platform) -> Option<Links> {
+    let rewriting = relayed.rewriting.as_ref()?;
+    let config = platform.config();
+    let origins = config.origins.iter().filter_map(Origin::authority);
+    let hosts: Vec<String> = config.host.iter().map(ToString::to_string).chain(origins).collect();
+    let prefix = rewriting.prefix.as_ref().map(|(upstream, public)| (upstream.to_string(), public.to_string()));
+    let elsewhere = config.host.as_ref().map(|host| format!("https://{host}"));
+    let scheme = if visit.facts.secure { "https" } else { "http" };
+    let host = str::from_utf8(visit.facts.host.as_deref()?).ok()?.to_ascii_lowercase();
+    Some(Links::new(Arc::new(LinkMap::new(hosts, prefix, elsewhere)), scheme, host))
 }
 
 /// Whose fault it is that a request came to nothing.
@@ -391,23 +478,11 @@ fn may_repeat(session: &mut Session) -> bool {
     head.method.is_idempotent() && is_short
 }
 
-fn version(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_10 => "1.0",
-        http::Version::HTTP_2 => "2",
-        _ => "1.1",
-    }
-}
-
 async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()> {
     let is_empty = ready.body.is_empty() || visit.facts.method == Method::Head;
     session.write_response_header(ready.header, is_empty).await?;
     if is_empty { Ok(()) } else { session.write_response_body(Some(ready.body), true).await }
 }
-
-/// What a client says about whom it speaks for.
-const FORWARDED: &[&str] =
-    &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
 /// How long a client may be silent that speaks another protocol by now, and how long Pingora keeps a connection of which
 /// the door says that it stays.

@@ -23,6 +23,7 @@ use tokio::{sync::watch, time::interval};
 
 use crate::admin::Admin;
 use crate::answer::{Clock, LiveCell, Responder};
+use crate::cache::{self, Cache};
 use crate::config::Gateway;
 use crate::door::{Door, Drain, PingoraApp, Workers, listen::Kind};
 use crate::monitor::Monitor;
@@ -171,10 +172,16 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let clock = Arc::new(Clock::new());
     let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
     let platforms = Platforms::new(gateway, metrics.clone());
-    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone());
+    let cache = Cache::new(cache::Settings {
+        bytes: gateway.cache.bytes,
+        object_bytes: gateway.cache.object_bytes,
+        flight_bytes: gateway.cache.flight_bytes,
+    });
+    relay::numbers::show(&metrics, &cache)?;
+    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone());
     let drain = Drain::new();
-    let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), drain.clone());
-    let admin = Admin::new(monitor.clone(), metrics);
+    let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
+    let admin = Admin::new(monitor.clone(), metrics, cache);
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
     let listening =
         sockets.public.iter().filter_map(|listener| Some((listener.origin.kind, listener.inet()?))).collect();

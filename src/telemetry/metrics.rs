@@ -8,7 +8,7 @@ use std::{
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Registry, TextEncoder, core::Collector,
 };
 
 use super::{CertificateGauges, Connections, PlatformFamilies, names};
@@ -214,6 +214,14 @@ impl Metrics {
         &self.certificates
     }
 
+    /// Shows the metrics of a part that counts for itself.
+    ///
+    /// # Errors
+    /// If one of that name is there already.
+    pub fn add(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(collector))
+    }
+
     /// Everything in the text format of Prometheus.
     ///
     /// # Errors
@@ -225,10 +233,7 @@ impl Metrics {
     }
 }
 
-pub(super) fn register<M: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: M,
-) -> Result<M, prometheus::Error> {
+pub(super) fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M, prometheus::Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -74,7 +74,18 @@ pub const CERTIFICATES_FAULTY: &str = "waypost_certificate_faulty";
 /// Gauge: 1 while the folder of certificates can't be read; what was live stays live.
 pub const CERTIFICATES_UNREADABLE: &str = "waypost_certificates_unreadable";
 
-/// Label: host name of a certificate.
+/// Counter of requests to platforms that the cache saw, by [`RESULT`].
+pub const CACHE_REQUESTS: &str = "waypost_cache_requests_total";
+
+/// Counter of answers of platforms that the cache saw, by [`RESULT`].
+pub const CACHE_RESPONSES: &str = "waypost_cache_responses_total";
+
+/// Gauge: bytes of memory that stored answers take.
+pub const CACHE_BYTES: &str = "waypost_cache_bytes";
+
+/// Gauge: URLs of which answers are stored.
+pub const CACHE_ENTRIES: &str = "waypost_cache_entries";
+
 /// Counter of requests to platforms, by [`PLATFORM`] and [`OUTCOME`] (one of [`super::PlatformOutcome`]).
 pub const PLATFORM_REQUESTS: &str = "waypost_platform_requests_total";
 
@@ -108,7 +119,7 @@ pub const ORIGIN: &str = "origin";
 /// Label: one of [`super::PlatformError`].
 pub const ERROR: &str = "error";
 
-/// Label: first host name of a certificate.
+/// Label: host name of a certificate.
 pub const NAME: &str = "name";
 
 /// Label: id of a site; empty for requests to a host that no site has.

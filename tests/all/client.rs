@@ -175,7 +175,7 @@ impl Response {
     /// Takes the first response off `buffer`: `None` while it is incomplete. `head` says that it answers a HEAD.
     ///
     /// # Errors
-    /// If it is no response that this gateway may send: everything it sends has a length, for instance.
+    /// If it is no response that this gateway may send: one without a length and chunks, for instance.
     pub fn take(buffer: &mut Vec<u8>, head: bool) -> Result<Option<Response>, String> {
         let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
         let text = String::from_utf8_lossy(&buffer[..end]).into_owned();
@@ -193,14 +193,42 @@ impl Response {
             buffer.drain(..end + 4);
             return Response::take(buffer, head);
         }
-        let length: usize = response.header("content-length").parse().map_err(|_| format!("no length: {text:?}"))?;
-        let length = if head || response.status == 304 { 0 } else { length };
+        if response.header("transfer-encoding") == "chunked" && !head {
+            let Some((body, used)) = unchunked(&buffer[end + 4..])? else { return Ok(None) };
+            buffer.drain(..end + 4 + used);
+            response.body = body;
+            return Ok(Some(response));
+        }
+        let length = match head || response.status == 304 {
+            true => 0,
+            false => response.header("content-length").parse().map_err(|_| format!("no length: {text:?}"))?,
+        };
         if buffer.len() < end + 4 + length {
             return Ok(None);
         }
         buffer.drain(..end + 4);
         response.body = buffer.drain(..length).collect();
         Ok(Some(response))
+    }
+}
+
+/// A body in chunks without trailers, and how many bytes it took; `None` while it is incomplete.
+fn unchunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let Some(line) = bytes[at..].windows(2).position(|window| window == b"\r\n") else { return Ok(None) };
+        let digits = String::from_utf8_lossy(&bytes[at..at + line]).into_owned();
+        let size = usize::from_str_radix(&digits, 16).map_err(|_| format!("no chunk: {digits:?}"))?;
+        let start = at + line + 2;
+        let Some(chunk) = bytes.get(start..start + size + 2) else { return Ok(None) };
+        if !chunk.ends_with(b"\r\n") {
+            return Err(format!("a chunk without end: {digits}"));
+        }
+        body.extend_from_slice(&chunk[..size]);
+        at = start + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
     }
 }
 

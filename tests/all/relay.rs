@@ -76,6 +76,7 @@ fn requests_and_answers_pass_whole_on_every_lane() {
         let running = lane.start(Gateway { trusted_proxies: Vec::new(), ..gateway });
         let mut client = lane.client(&running);
         let (small, large) = (pattern(10), pattern(1 << 20));
+        let mut used = std::collections::BTreeSet::new();
         for (method, body) in [("GET", &b""[..]), ("POST", &small), ("POST", &large), ("PUT", b""), ("DELETE", &small)]
         {
             let headers = [("X-Forwarded-For", "192.0.2.9"), ("Forwarded", "for=192.0.2.9"), ("Cookie", "a=b")];
@@ -84,6 +85,7 @@ fn requests_and_answers_pass_whole_on_every_lane() {
             let target = b"/r/a%20b//c?q=%E4%BD%A0&x";
             let got = client.ask(&Request { method, host: HOST, target, headers: &headers, body });
             let seen = origin.next();
+            used.insert(seen.connection);
             assert_eq!((got.status, got.header("server")), (200, ""), "{lane} {method} {}", body.len());
             assert!(got.body == body && seen.body == body, "{lane} {method} {}", body.len());
             let line = seen.head.lines().next().unwrap();
@@ -94,12 +96,12 @@ fn requests_and_answers_pass_whole_on_every_lane() {
             assert_eq!(seen.values("x-forwarded-host"), [HOST], "{lane}");
             assert_eq!(seen.values("host"), [HOST], "{lane}");
             assert_eq!(seen.values("cookie"), ["a=b"], "{lane}");
-            assert!(seen.values("forwarded").is_empty(), "{lane}: {}", seen.head);
+            assert_eq!(seen.values("forwarded"), [format!("proto={proto};for=127.0.0.1;host=\"{HOST}\"")], "{lane}");
             assert_eq!(client.get(HOST, "/v").text(), "ours", "{lane}");
         }
         let got = client.ask(&Request { method: "HEAD", ..Request::get(HOST, b"/r/h") });
         assert_eq!((got.status, got.header("content-length"), got.body.len()), (200, "42", 0), "{lane}");
-        assert_eq!(origin.next().connection, 0, "{lane}: connections to the platform are kept");
+        assert!(used.contains(&origin.next().connection), "{lane}: connections to the platform are kept");
         assert_eq!(client.get(HOST, "/v").text(), "ours", "{lane}");
         assert_eq!(client.opened(), 1, "{lane}");
         let (relayed, ours) = match lane {
@@ -365,7 +367,8 @@ fn requests_taken_back_from_platforms_count_as_resets() {
     for stream in [1, 3, 5, 7, 9, 11] {
         // One with a body that has not come yet, others that wait for the answer.
         let (method, more) = if stream == 1 { ("POST", 0) } else { ("GET", flag::END_STREAM) };
-        let fields = [(":method", method), (":scheme", "http"), (":authority", HOST), (":path", "/r/never")];
+        let path = format!("/r/never/{stream}");
+        let fields = [(":method", method), (":scheme", "http"), (":authority", HOST), (":path", &*path)];
         h2.send(&frame(kind::HEADERS, flag::END_HEADERS | more, stream, &block(&fields)));
         if stream > 1 {
             origin.next();
@@ -391,7 +394,9 @@ fn a_platform_that_fails() {
         for body in [&b""[..], b"body"] {
             let method = if body.is_empty() { "GET" } else { "POST" };
             let got = client.ask(&Request { method, body, ..Request::get(HOST, b"/r/1") });
-            assert!(got.status == 502 && got.text().contains("</html>"), "{lane} {method}: {}", got.status);
+            // What could have been in the cache is told as what it is: not there for now.
+            let want = if method == "GET" { 503 } else { 502 };
+            assert!(got.status == want && got.text().contains("</html>"), "{lane} {method}: {}", got.status);
         }
         assert_eq!(client.get(HOST, "/v").text(), "ours", "{lane}");
         drop(client);
@@ -401,7 +406,7 @@ fn a_platform_that_fails() {
         let (_routes, gateway) = gateway(origin.address);
         let running = lane.start(gateway);
         let mut client = lane.client(&running);
-        assert_eq!(client.get(HOST, "/r/nothing").status, 502, "{lane}");
+        assert_eq!(client.get(HOST, "/r/nothing").status, 503, "{lane}");
         // An answer that ends too early must not look whole.
         if lane.is_h2() {
             let ask = std::panic::AssertUnwindSafe(|| client.get(HOST, "/r/half"));
@@ -411,7 +416,8 @@ fn a_platform_that_fails() {
             wire.send(&head("GET", HOST, b"/r/half", &[], b"")).unwrap();
             let mut buffer = Vec::new();
             while wire.hear(&mut buffer, PATIENCE) == Heard::Bytes {}
-            assert!(buffer.ends_with(b"\r\n\r\nhalf"), "{lane}: {}", buffer.escape_ascii());
+            let body = buffer.windows(4).position(|window| window == b"\r\n\r\n").map(|end| &buffer[end + 4..]);
+            assert!(body.is_some_and(|body| b"half".starts_with(body)), "{lane}: {}", buffer.escape_ascii());
         }
         // A client that is gone in the middle of its request takes nothing with it.
         if !lane.is_h2() {

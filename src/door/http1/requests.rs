@@ -1,14 +1,21 @@
 //! What is made of the bytes that arrived: requests, and their answers.
 
+use std::cell::RefCell;
+
 use tokio::time::Instant;
 
 use super::handover::{Handover, Large};
 use super::{End, Event, Http1, INPUT};
-use crate::answer::{Facts, Parts, Refusal, Step, wire, wire::Persistence};
+use crate::answer::{Facts, Parts, Refusal, Relayed, Step, wire, wire::Persistence};
+use crate::cache::{Encodings, KeyParts};
 use crate::door::body::{Body, Framing, MAX_PASSING};
 use crate::door::head::{self, Bounds, Head};
 use crate::model::Method;
 use crate::telemetry::{Lane, Limit};
+
+thread_local! {
+    static KEY: RefCell<Vec<u8>> = RefCell::default();
+}
 
 /// A request body that nobody wants, and the request that is answered at its end.
 pub(super) struct Passing {
@@ -122,8 +129,44 @@ impl Http1<'_> {
                 then.map(Event::End)
             }
             Step::Large => Some(Event::Large(Box::new(Large::new(facts.into_owned(), persistence)))),
+            Step::Relay(relayed) if self.respond_stored(&relayed, head, &facts, persistence, output) => {
+                self.answered += 1;
+                then.map(Event::End)
+            }
             Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
         };
+    }
+
+    /// Answers a plain request with what the cache has of a platform's answer; false if that has to be looked at more
+    /// closely.
+    fn respond_stored(
+        &self,
+        relayed: &Relayed,
+        head: &Head<'_>,
+        facts: &Facts<'_>,
+        persistence: Persistence,
+        output: &mut Vec<u8>,
+    ) -> bool {
+        let rules = &relayed.serving().cache;
+        let is_personal = head.has_cookie && !rules.private_cookies.is_empty();
+        let (true, Some(host)) = (rules.enabled && head.is_plain && !is_personal, facts.host.as_deref()) else {
+            return false;
+        };
+        if facts.method != Method::Get || head.framing != Framing::Length(0) || head.upgrades {
+            return false;
+        }
+        let door = self.door;
+        let clock = door.responder.clock();
+        let key = KeyParts { secure: facts.secure, host, target: &facts.target };
+        let encodings = Encodings::read(head.accept_encoding.into_iter());
+        let found = KEY.with_borrow_mut(|bytes| {
+            key.write(bytes);
+            door.cache.fresh(bytes, encodings, clock.now())
+        });
+        let Some(hit) = found else { return false };
+        wire::write_stored(output, &hit, persistence);
+        door.responder.count_relayed(relayed, Lane::Fast);
+        true
     }
 
     /// Answers a request whose body has passed.

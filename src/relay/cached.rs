@@ -1,0 +1,194 @@
+//! GET and HEAD through the cache: answered from the store, or with what one fetch brings for all who wait for it.
+
+use std::sync::Arc;
+
+use http::{Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::{
+    Context, Relay, Visit,
+    fetch::{Fetch, now},
+    forward, links,
+    platforms::{self, Platform},
+    write,
+};
+use crate::answer::{Relayed, session::Ready};
+use crate::cache::{
+    Asked, Body, CACHE_STATUS, Failure, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
+};
+use crate::model::Method;
+
+impl Relay {
+    /// Answers a request that the cache may answer. False if it is for the proxy.
+    pub(super) async fn answer_cached(&self, session: &mut Session, ctx: &Context) -> Result<bool> {
+        let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(false) };
+        let rules = relayed.serving().cache.clone();
+        if visit.facts.method == Method::Other || session.is_upgrade_req() || !rules.enabled {
+            return Ok(false);
+        }
+        let (Some(host), Some(platform)) = (visit.facts.host.as_deref(), self.platforms.get(&relayed.platform)) else {
+            return Ok(false);
+        };
+        let fields = session.req_header().headers.clone();
+        let asked = Asked {
+            key: KeyParts { secure: visit.facts.secure, host, target: &visit.facts.target },
+            head_only: visit.facts.method == Method::Head,
+            fields: &fields,
+            rules: &rules,
+            now: now(),
+            down: false,
+        };
+        loop {
+            let follower: Follower = match self.cache.lookup(&asked) {
+                Lookup::Hit(hit) => return send(session, hit.respond(&asked)).await,
+                Lookup::Stale(hit, flight) => {
+                    if let Some(flight) = flight {
+                        self.fetch(session, visit, relayed, &platform, flight)?;
+                    }
+                    return send(session, hit.respond(&asked)).await;
+                }
+                Lookup::Fetch(flight, follower) => {
+                    self.fetch(session, visit, relayed, &platform, flight)?;
+                    follower
+                }
+                Lookup::Join(follower) => follower,
+                Lookup::Pass(_) => return Ok(false),
+                Lookup::GatewayTimeout => {
+                    let mut ready = self.responder.fail(&visit.facts, 504, Ready::new)?;
+                    ready.header.insert_header(CACHE_STATUS, ONLY_IF_CACHED)?;
+                    return write(ready, session, visit).await.map(|()| true);
+                }
+            };
+            let followed = tokio::select! {
+                followed = follower.reply(&asked) => followed,
+                // The fetch goes on: others may want it.
+                gone = session.downstream_session.read_body_or_idle(true) => {
+                    let why = gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed));
+                    return Err(why.into_down());
+                }
+            };
+            match followed {
+                Followed::Reply(reply) => return send(session, reply).await,
+                Followed::Again => {}
+                Followed::Failed(failure) => {
+                    let status = if failure == Failure::Malformed { 502 } else { 503 };
+                    let mut ready = self.responder.fail(&visit.facts, status, Ready::new)?;
+                    if status == 503 {
+                        ready.header.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
+                    }
+                    return write(ready, session, visit).await.map(|()| true);
+                }
+            }
+        }
+    }
+
+    /// Begins a fetch, which goes on without the client.
+    fn fetch(
+        &self,
+        session: &Session,
+        visit: &Visit,
+        relayed: &Relayed,
+        platform: &Arc<Platform>,
+        flight: Flight,
+    ) -> Result<()> {
+        let asked = session.req_header();
+        let mut request = RequestHeader::build_no_case("GET", b"/", Some(asked.headers.len() + 8))?;
+        // What the client said of its own connection is not for the platform (RFC 9110, 7.6.1).
+        let nominated: Vec<_> = asked.headers.get_all(header::CONNECTION).iter().cloned().collect();
+        let is_nominated = |name: &str| {
+            let mut options = nominated.iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        };
+        for (name, value) in &asked.headers {
+            if !(HOP_BY_HOP.contains(&name.as_str()) || Flight::NOT_SENT.contains(name) || is_nominated(name.as_str()))
+            {
+                request.append_header(name, value)?;
+            }
+        }
+        forward::address(
+            &mut request,
+            visit,
+            relayed,
+            platform.config().host.as_ref().map(|host| host.as_str()),
+            asked.version,
+        )?;
+        let host = visit.facts.host.as_deref().unwrap_or_default();
+        let fetch = Fetch {
+            platforms: self.platforms.clone(),
+            platform: platform.clone(),
+            request: Box::new(request),
+            relayed: relayed.clone(),
+            links: links(visit, relayed, platform),
+            secure: visit.facts.secure,
+            client: visit.client,
+            url: platforms::hash(relayed.path.as_bytes(), platforms::hash(host, 0)),
+        };
+        tokio::spawn(fetch.run(flight));
+        Ok(())
+    }
+}
+
+/// Sends an answer of the cache.
+async fn send(session: &mut Session, reply: Reply) -> Result<bool> {
+    let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.fields.len() + 1))?;
+    for (name, value) in &reply.fields {
+        head.append_header(name, value)?;
+    }
+    let is_stream = matches!(reply.body, Body::Stream(_));
+    if is_stream && !reply.fields.contains_key(header::CONTENT_LENGTH) {
+        match session.req_header().version {
+            Version::HTTP_11 => head.insert_header(header::TRANSFER_ENCODING, "chunked")?,
+            // The end of the connection is the end of the body.
+            Version::HTTP_10 => session.set_keepalive(None),
+            _ => {}
+        }
+    }
+    session.write_response_header(Box::new(head), matches!(reply.body, Body::Empty)).await?;
+    match reply.body {
+        Body::Empty => {}
+        Body::Pieces(pieces) => {
+            let last = pieces.len().saturating_sub(1);
+            for (number, piece) in pieces.into_iter().enumerate() {
+                session.write_response_body(Some(piece), number == last).await?;
+            }
+        }
+        Body::Stream(mut reader) => loop {
+            match reader.next().await {
+                Some(Ok(piece)) => session.write_response_body(Some(piece), false).await?,
+                Some(Err(aborted)) => {
+                    // A client must not take what it has for all of it.
+                    session.set_keepalive(None);
+                    return Err(
+                        Error::because(ErrorType::ConnectionClosed, "an answer of a platform", aborted).into_up()
+                    );
+                }
+                None => {
+                    session.write_response_body(None, true).await?;
+                    break;
+                }
+            }
+        },
+    }
+    Ok(true)
+}
+
+/// Fields that are about one connection (RFC 9110, 7.6.1), or that the gateway answers itself.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Seconds after which a platform that is down may be worth trying.
+const RETRY_AFTER: u32 = 10;

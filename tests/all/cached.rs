@@ -1,0 +1,264 @@
+//! Answers of platforms through the cache, and links in them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+    thread,
+};
+
+use waypost::{config::Origin, model::Host, server::Running};
+
+use crate::client::{Conn, head};
+use crate::http2::raw::{Event, Raw, block, flag, frame, kind};
+use crate::lanes::{Lane, Request};
+use crate::relay::{HOST, gateway};
+use crate::serve::{metric, until};
+
+/// A platform that answers every request with `answer(path)`, a whole message, and counts them.
+struct Scripted {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    fn start(answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
+        let count = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer, count) = (stream.unwrap(), answer.clone(), count.clone());
+                thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.try_clone().unwrap());
+                    loop {
+                        let mut head = String::new();
+                        while !head.ends_with("\r\n\r\n") {
+                            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                        let length = head
+                            .lines()
+                            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                        let mut body = vec![0; length.unwrap_or(0)];
+                        reader.read_exact(&mut body).unwrap();
+                        count.fetch_add(1, SeqCst);
+                        let path = head.split(' ').nth(1).unwrap().to_owned();
+                        if stream.write_all(&answer(&path, &head)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Scripted { address, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
+    }
+}
+
+fn message(fields: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+fn hits(running: &Running) -> f64 {
+    metric(running, "waypost_cache_requests_total{result=\"hit\"}")
+}
+
+const LANES: &[Lane] = &[Lane::Fast, Lane::Session, Lane::Tls13, Lane::H2, Lane::H2c];
+
+#[test]
+fn what_may_be_stored_is_asked_for_once() {
+    for &lane in LANES {
+        let origin = Scripted::start(|path, _| match path {
+            "/r/kept" => message("Cache-Control: max-age=60\r\nETag: \"1\"\r\n", b"page"),
+            "/r/private" => message("Cache-Control: private, max-age=60\r\n", b"page"),
+            _ => message("Cache-Control: max-age=60\r\nSet-Cookie: a=b\r\n", b"page"),
+        });
+        let (_routes, gateway) = gateway(origin.address);
+        let running = lane.start(gateway);
+        let mut client = lane.client(&running);
+        for path in ["/r/kept", "/r/private", "/r/cookie"] {
+            let before = origin.asked();
+            for _ in 0..3 {
+                let got = client.get(HOST, path);
+                assert_eq!((got.status, got.text().as_str()), (200, "page"), "{lane} {path}");
+            }
+            let want = if path == "/r/kept" { 1 } else { 3 };
+            assert_eq!(origin.asked() - before, want, "{lane} {path}");
+        }
+        let got = client.get(HOST, "/r/kept");
+        assert!(got.header("cache-status").starts_with("Waypost; hit"), "{lane}: {}", got.header("cache-status"));
+        let part = client.ask(&Request { headers: &[("Range", "bytes=1-2")], ..Request::get(HOST, b"/r/kept") });
+        assert_eq!(
+            (part.status, part.text().as_str(), part.header("content-range")),
+            (206, "ag", "bytes 1-2/4"),
+            "{lane}"
+        );
+        let same = client.ask(&Request { headers: &[("If-None-Match", "\"1\"")], ..Request::get(HOST, b"/r/kept") });
+        assert_eq!((same.status, same.body.len()), (304, 0), "{lane}");
+        let only_head = client.ask(&Request { method: "HEAD", ..Request::get(HOST, b"/r/kept") });
+        assert_eq!(
+            (only_head.status, only_head.header("content-length"), only_head.body.len()),
+            (200, "4", 0),
+            "{lane}"
+        );
+        assert_eq!(hits(&running), 6.0, "{lane}");
+        // An unsafe request makes it obsolete (RFC 9111, 4.4).
+        let before = origin.asked();
+        client.ask(&Request { method: "POST", body: b"x", ..Request::get(HOST, b"/r/kept") });
+        client.get(HOST, "/r/kept");
+        assert_eq!(origin.asked() - before, 2, "{lane}");
+        drop(client);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_thousand_who_want_the_same_are_one_request() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let origin = Scripted::start(move |_, _| {
+        held.lock().unwrap().recv().unwrap();
+        message("Cache-Control: max-age=60\r\n", &[b'x'; 100])
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    let running = Lane::H2c.start(gateway);
+    let ask = |stream: u32| {
+        let fields = [(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/r/same")];
+        frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 2 * stream + 1, &block(&fields))
+    };
+    let mut clients: Vec<Raw> = (0..10)
+        .map(|_| {
+            let mut client = Raw::connect(&Lane::H2c.dial(&running, HOST));
+            client.handshake().unwrap();
+            client.send(&(0..100).flat_map(ask).collect::<Vec<u8>>());
+            client
+        })
+        .collect();
+    // All but the first wait for it.
+    until("all wait", || metric(&running, "waypost_cache_requests_total{result=\"collapsed\"}") >= 999.0);
+    release.send(()).unwrap();
+    for client in &mut clients {
+        let mut bytes = 0;
+        while bytes < 100 * 100 {
+            match client.next() {
+                Event::Frame(frame) if frame.is(kind::DATA) => bytes += frame.payload.len(),
+                Event::Frame(_) => {}
+                event => panic!("{event:?} after {bytes}"),
+            }
+        }
+    }
+    assert_eq!(origin.asked(), 1);
+    running.stop();
+}
+
+#[test]
+fn links_lead_to_the_old_host() {
+    for &lane in LANES {
+        let origin = Scripted::start(|path, head| {
+            let host = head.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap_or_default().to_owned();
+            match path {
+                "/new/moved" => {
+                    format!("HTTP/1.1 302 Found\r\nLocation: https://{host}/new/there\r\nContent-Length: 0\r\n\r\n")
+                        .into_bytes()
+                }
+                _ => {
+                    let cookie = format!("Set-Cookie: s=1; Domain={host}; Path=/new/\r\n");
+                    let page = format!(
+                        "<a href=\"https://{host}/new/x?a=1&amp;b=2\">x</a><img src=/new/i.png><a href=https://other.example/new/>o</a>"
+                    );
+                    message(
+                        &format!("Content-Type: text/html; charset=gbk\r\nServer: IIS\r\nETag: \"1\"\r\n{cookie}"),
+                        page.as_bytes(),
+                    )
+                }
+            }
+        });
+        let (routes, mut gateway) = gateway(origin.address);
+        let site = format!(
+            "name = \"A\"\nhosts = [\"{HOST}\"]\nhome = \"https://new.example/\"\n[headers]\nset = [\"X-Frame-Options: DENY\"]\n\
+            [[rule]]\nfrom = \"/r/{{*rest}}\"\nserve = \"new\"\npath = \"/new/{{rest}}\"\nrewrite = true\n"
+        );
+        fs::write(routes.path().join("a.toml"), site).unwrap();
+        gateway.platforms.get_mut("new").unwrap().host = Some(Host::parse(b"www.platform.example").unwrap());
+        let running = lane.start(gateway);
+        let mut client = lane.client(&running);
+        let scheme = if lane.is_tls() { "https" } else { "http" };
+        let got = client.get(HOST, "/r/page");
+        let want = format!(
+            "<a href=\"{scheme}://{HOST}/r/x?a=1&amp;b=2\">x</a><img src=/r/i.png><a href=https://other.example/new/>o</a>"
+        );
+        assert_eq!(got.text(), want, "{lane}");
+        assert_eq!(
+            (got.header("server"), got.header("x-frame-options"), got.header("etag")),
+            ("", "DENY", "W/\"1\""),
+            "{lane}"
+        );
+        assert_eq!(got.header("set-cookie"), "s=1; Path=/r/", "{lane}");
+        let got = client.get(HOST, "/r/moved");
+        assert_eq!((got.status, got.header("location")), (302, &*format!("{scheme}://{HOST}/r/there")), "{lane}");
+        // What is not cached is rewritten as well.
+        let got = client.ask(&Request { method: "POST", body: b"q", ..Request::get(HOST, b"/r/search") });
+        assert_eq!(got.text(), want, "{lane}");
+        drop(client);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_platform_that_is_down_leaves_its_pages_behind() {
+    let origin = Scripted::start(|_, head| {
+        if head.contains("X-Down") {
+            b"garbage".to_vec()
+        } else {
+            message("Cache-Control: max-age=0\r\nConnection: close\r\n", b"page")
+        }
+    });
+    let (_routes, mut gateway) = gateway(origin.address);
+    let running = Lane::Fast.start(gateway.clone());
+    let mut client = Lane::Fast.client(&running);
+    assert_eq!(client.get(HOST, "/r/1").text(), "page");
+    drop(client);
+    running.stop();
+    // Nobody listens where the platform should be.
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    gateway.platforms.get_mut("new").unwrap().origins = vec![Origin::parse(&format!("http://{unused}")).unwrap()];
+    let running = Lane::Fast.start(gateway);
+    let got = Lane::Fast.client(&running).get(HOST, "/r/1");
+    assert_eq!((got.status, got.header("retry-after").is_empty()), (503, false));
+    assert!(got.text().contains("</html>"));
+    running.stop();
+}
+
+#[test]
+fn answers_are_purged_through_the_admin_address() {
+    let origin = Scripted::start(|_, _| message("Cache-Control: max-age=60\r\nCache-Tag: news\r\n", b"page"));
+    let (_routes, gateway) = gateway(origin.address);
+    let running = Lane::Fast.start(gateway);
+    let mut client = Lane::Fast.client(&running);
+    for (number, query) in
+        [format!("url=http://{HOST}/r/1"), format!("host={HOST}"), "tag=news".to_owned(), "all".to_owned()]
+            .iter()
+            .enumerate()
+    {
+        client.get(HOST, "/r/1");
+        client.get(HOST, "/r/1");
+        assert_eq!(origin.asked(), number + 1, "{query}");
+        let raw = head("POST", "admin", format!("/purge?{query}").as_bytes(), &[], b"");
+        let got = Conn::new(running.admin).send(&raw, false).unwrap();
+        assert_eq!((got.status, got.text().as_str()), (200, "purged\n"), "{query}");
+    }
+    let raw = head("POST", "admin", b"/purge?nothing", &[], b"");
+    assert_eq!(Conn::new(running.admin).send(&raw, false).unwrap().status, 400);
+    running.stop();
+}
