@@ -19,6 +19,7 @@ mod oracle;
 mod pages;
 mod payloads;
 mod platform;
+mod platforms;
 mod process;
 mod program;
 mod relay;
