@@ -260,6 +260,9 @@ impl Gateway {
                 Some(directory) => quote(&directory.to_string_lossy()),
                 None => return absent(key, out),
             },
+            ("cache", "size") => (self.cache.bytes >> 20).to_string(),
+            ("cache", "object-size") => (self.cache.object_bytes >> 20).to_string(),
+            ("cache", "flight-size") => (self.cache.flight_bytes >> 20).to_string(),
             ("guard", "allowed-targets") => match &self.allowed_targets {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
                 None => return absent(key, out),

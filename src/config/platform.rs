@@ -328,7 +328,9 @@ impl Reader<'_> {
         if !origins.is_empty() && !origins.iter().any(|origin| origin.secure) {
             let on = self.table.text("http2").filter(|at| at.value == "on").map(|_| "http2");
             for key in ["sni", "ca", "pin", "certificate", "key"].into_iter().chain(on) {
-                if let Some(span) = self.table.key_span(key) {
+                // An empty list says nothing, and `waypost config` prints it.
+                let is_empty = self.table.texts(key).is_some_and(|at| at.value.is_empty());
+                if let Some(span) = self.table.key_span(key).filter(|_| !is_empty) {
                     let message = format!("`{key}` is for origins with TLS, and this platform has none");
                     self.fault("bad-value", span, message, "write the origin with https://, or leave this out");
                 }

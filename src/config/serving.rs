@@ -107,12 +107,12 @@ impl Builder<'_> {
             match parsed {
                 Some(negative) => rules.negative.push(negative),
                 None => {
-                    let hint = "an error status and seconds: \"404=60\"".to_owned();
+                    let hint = "write the status and how many seconds such an answer is kept: \"404=60\"".to_owned();
                     self.error(
                         file,
                         "bad-value",
                         span,
-                        format!("`{value}` says not how long which errors are kept"),
+                        format!("`{value}` is not an error status and a time"),
                         Some(hint),
                     );
                 }

@@ -149,7 +149,7 @@ const CASES: &[Case<'_>] = &[
     // The gateway's own health, on any host.
     Case { request: Request::get("10.0.0.1", b"/healthcheck/live"), parts: &["ok"], ..BASIC },
     // No origin answers there; it comes last because it may end the connection.
-    page(HOST, b"/mailbox/1", 502, &[]),
+    page(HOST, b"/mailbox/1", 503, &[]),
 ];
 
 #[test]

@@ -13,15 +13,17 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 37] = [
+const CODES: [&str; 39] = [
     "bad-address",
     "bad-charset",
     "bad-fallback",
     "bad-filter",
+    "bad-header",
     "bad-host",
     "bad-lifecycle",
     "bad-pattern",
     "bad-regex",
+    "bad-rewrite",
     "bad-row",
     "bad-rule",
     "bad-status",

@@ -33,7 +33,7 @@ use crate::relay::HOST;
 use crate::serve::{self, metric, until};
 
 const SITE: &str = "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\n\
-    [fallback]\naction = \"serve\"\nserve = \"new\"\n";
+    [cache]\nenabled = false\n[fallback]\naction = \"serve\"\nserve = \"new\"\n";
 
 /// A gateway before a platform with these settings, as gateway.toml would have them.
 fn gateway(settings: &str) -> (TempDir, Gateway) {
@@ -287,7 +287,7 @@ fn sites_in_phase_proxy_are_served_by_their_own_origin() {
     let routes = gateway.routes.clone();
     let site = |name: &str, origin: &str| {
         let text = format!(
-            "name = \"{name}\"\nhosts = [\"{name}.example\"]\nhome = \"https://new.example/\"\norigin = \"{origin}/\"\n\
+            "name = \"{name}\"\nhosts = [\"{name}.example\"]\nhome = \"https://new.example/\"\norigin = \"{origin}/\"\ncache = {{ enabled = false }}\n\
              lifecycle = {{ proxy = 2001-01-01 }}\n"
         );
         fs::write(routes.join(format!("{name}.toml")), text).unwrap();
