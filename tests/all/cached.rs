@@ -3,10 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{Shutdown, SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
     thread,
@@ -14,7 +14,7 @@ use std::{
 
 use waypost::{config::Origin, model::Host, server::Running};
 
-use crate::client::{Conn, head};
+use crate::client::{Conn, Heard, PATIENCE, Response, head};
 use crate::http2::raw::{Event, Raw, block, flag, frame, kind};
 use crate::lanes::{Lane, Request};
 use crate::relay::{HOST, gateway};
@@ -51,7 +51,9 @@ impl Scripted {
                         reader.read_exact(&mut body).unwrap();
                         count.fetch_add(1, SeqCst);
                         let path = head.split(' ').nth(1).unwrap().to_owned();
-                        if stream.write_all(&answer(&path, &head)).is_err() {
+                        let answer = answer(&path, &head);
+                        if stream.write_all(&answer).is_err() || path.ends_with("/closes") {
+                            let _ = stream.shutdown(Shutdown::Both);
                             return;
                         }
                     }
@@ -237,6 +239,92 @@ fn a_platform_that_is_down_leaves_its_pages_behind() {
     let got = Lane::Fast.client(&running).get(HOST, "/r/1");
     assert_eq!((got.status, got.header("retry-after").is_empty()), (503, false));
     assert!(got.text().contains("</html>"));
+    running.stop();
+}
+
+#[test]
+fn a_page_is_stale_rather_than_missing() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = is_down.clone();
+    let origin = Scripted::start(move |_, _| match down.load(SeqCst) {
+        true => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        false => message("Cache-Control: max-age=0\r\nETag: \"1\"\r\n", b"page"),
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    let running = Lane::Fast.start(gateway);
+    let mut client = Lane::Fast.client(&running);
+    assert_eq!(client.get(HOST, "/r/1").text(), "page");
+    is_down.store(true, SeqCst);
+    for _ in 0..3 {
+        let got = client.get(HOST, "/r/1");
+        assert_eq!((got.status, got.text().as_str()), (200, "page"));
+        assert!(got.header("cache-status").contains("stale"), "{}", got.header("cache-status"));
+    }
+    // What was never seen can't be shown.
+    assert_eq!(client.get(HOST, "/r/2").status, 503);
+    is_down.store(false, SeqCst);
+    until("it is fresh again", || !client.get(HOST, "/r/1").header("cache-status").contains("stale-if-error"));
+    running.stop();
+}
+
+#[test]
+fn origins_that_misbehave_poison_nothing() {
+    const GZIPPED: &str = "Content-Type: text/html\r\nContent-Encoding: gzip\r\nCache-Control: max-age=60\r\n";
+    let is_good = Arc::new(AtomicBool::new(false));
+    let good = is_good.clone();
+    let origin = Scripted::start(move |path, _| {
+        if good.load(SeqCst) {
+            return message("Cache-Control: max-age=60\r\n", b"good");
+        }
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n";
+        match path.split('/').nth(2).unwrap_or_default() {
+            "short" => format!("{head}Content-Length: 100\r\n\r\nshort").into_bytes(),
+            "long" => format!("{head}Content-Length: 2\r\n\r\nlonger").into_bytes(),
+            "chunks" => format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\nbad\r\n").into_bytes(),
+            "cut" => format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").into_bytes(),
+            "gzip" => message(GZIPPED, b"this is no gzip, however long it is said to be"),
+            "garbage" => b"\x00\x01\x02\r\n\r\n".to_vec(),
+            "nothing" => Vec::new(),
+            _ => format!("{head}{}\r\n", "x: y\r\n".repeat(1000)).into_bytes(),
+        }
+    });
+    let (routes, gateway) = gateway(origin.address);
+    let site = format!(
+        "name = \"A\"\nhosts = [\"{HOST}\"]\nhome = \"https://new.example/\"\nrewrite = true\n[[rule]]\nfrom = \"/r/{{*rest}}\"\nserve = \"new\"\n"
+    );
+    fs::write(routes.path().join("a.toml"), site).unwrap();
+    let running = Lane::Fast.start(gateway);
+    let kinds = ["short", "long", "chunks", "cut", "gzip", "garbage", "nothing", "fields"];
+    for bad in kinds {
+        let mut wire = Lane::Fast.dial(&running, HOST).open().unwrap();
+        wire.send(&head("GET", HOST, format!("/r/{bad}/closes").as_bytes(), &[], b"")).unwrap();
+        let mut buffer = Vec::new();
+        // A whole answer that says what is wrong, or a beginning that can't be taken for one.
+        let whole = loop {
+            match Response::take(&mut buffer, false) {
+                Ok(Some(got)) => break Some(got),
+                Ok(None) => {}
+                Err(_) => break None,
+            }
+            match wire.hear(&mut buffer, PATIENCE) {
+                Heard::Bytes => {}
+                Heard::Closed => break None,
+                Heard::Silence => panic!("{bad}: neither an answer nor an end"),
+            }
+        };
+        match whole {
+            // More than it said: what it said is an answer.
+            Some(got) if bad == "long" => assert_eq!((got.status, got.text().as_str()), (200, "lo")),
+            Some(got) => assert!(matches!(got.status, 502..=504), "{bad}: {} {}", got.status, got.text()),
+            None => assert!(!matches!(bad, "garbage" | "nothing" | "fields"), "{bad}: no answer"),
+        }
+    }
+    is_good.store(true, SeqCst);
+    let mut client = Lane::Fast.client(&running);
+    for bad in kinds.iter().filter(|bad| **bad != "long") {
+        // The origin may be left alone for a while.
+        until("a good answer", || client.get(HOST, &format!("/r/{bad}/closes")).text() == "good");
+    }
     running.stop();
 }
 
