@@ -13,12 +13,14 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 37] = [
+const CODES: [&str; 40] = [
     "bad-address",
+    "bad-certificate",
     "bad-charset",
     "bad-fallback",
     "bad-filter",
     "bad-host",
+    "bad-key",
     "bad-lifecycle",
     "bad-pattern",
     "bad-regex",
@@ -38,6 +40,7 @@ const CODES: [&str; 37] = [
     "loose-table",
     "misplaced-key",
     "missing-key",
+    "missing-origin",
     "self-redirect",
     "syntax",
     "target-not-allowed",
