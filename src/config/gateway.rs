@@ -218,10 +218,13 @@ impl Gateway {
                             out.push_str(&format!("# {} = …  # {}\n", inner.name, inner.doc));
                         }
                     }
-                    for (name, platform) in &self.platforms {
+                    for (number, (name, platform)) in self.platforms.iter().enumerate() {
                         out.push_str(&format!("[{}.{}]\n", key.name, quote_key(name)));
                         for inner in keys {
-                            out.push_str(&format!("# {}\n", inner.doc));
+                            // Once is enough.
+                            if number == 0 {
+                                out.push_str(&format!("# {}\n", inner.doc));
+                            }
                             match platform.knob(inner.name) {
                                 Some(value) => out.push_str(&format!("{} = {value}\n", inner.name)),
                                 None => absent(inner, &mut out),

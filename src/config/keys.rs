@@ -627,7 +627,7 @@ pub const EJECT: &[Key] = &[
         "time",
         Kind::Number(1, 3_600_000),
         "5000",
-        "For how long, in milliseconds. Then one request tries it, and if that is answered the others follow.",
+        "For how long, in milliseconds. When it can be connected to after that, one request tries it, and if that is answered the others follow.",
     ),
 ];
 

@@ -1,21 +1,11 @@
 //! `[platforms.NAME]`: where requests are proxied to, and how.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use rustls::{
-    RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use std::{path::Path, time::Duration};
 
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::keys::{EJECT, HEALTH_CHECK, Key, PLATFORM};
 use super::origin::{ORIGIN_HINT, Origin};
+use super::origin_tls::OriginTls;
 use super::reader::{At, Table};
 use crate::model::Host;
 
@@ -72,45 +62,6 @@ pub enum Balance {
     Client,
     /// The same origin for the same URL.
     Url,
-}
-
-/// How TLS is spoken with origins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OriginTls {
-    /// The name that is asked for and that the certificate must have; `host`, or the origin's own, where absent.
-    pub sni: Option<Host>,
-    /// Who may have issued the certificate; whom the system trusts where absent.
-    pub ca: Option<Certificates>,
-    /// SHA-256 of certificates of which the origin must have one.
-    pub pins: Vec<[u8; 32]>,
-    /// Who the gateway is.
-    pub identity: Option<Identity>,
-}
-
-/// Certificates, and the file that they are from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificates {
-    /// As it was written.
-    pub file: PathBuf,
-    /// DER.
-    pub certificates: Vec<Vec<u8>>,
-}
-
-/// A client certificate with its key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The chain, the gateway's own certificate first.
-    pub chain: Certificates,
-    /// The key's file, as it was written.
-    pub key_file: PathBuf,
-    /// PKCS#8, SEC1 or PKCS#1, DER.
-    pub key: Vec<u8>,
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("chain", &self.chain.file).finish_non_exhaustive()
-    }
 }
 
 /// `health`.
@@ -231,9 +182,10 @@ pub(super) fn read(
     Reader { file, table, faults, lost }.platform(folder)
 }
 
-struct Reader<'a> {
-    file: &'a SourceFile,
-    table: &'a Table,
+/// Reads one platform.
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a SourceFile,
+    pub(super) table: &'a Table,
     faults: &'a mut Vec<Diagnostic>,
     lost: &'a mut bool,
 }
@@ -269,7 +221,7 @@ impl Reader<'_> {
         }
     }
 
-    fn fault(&mut self, code: &'static str, span: std::ops::Range<usize>, message: String, hint: &str) {
+    pub(super) fn fault(&mut self, code: &'static str, span: std::ops::Range<usize>, message: String, hint: &str) {
         self.faults.push(self.file.error(code, span, message).hint(hint));
     }
 
@@ -290,7 +242,7 @@ impl Reader<'_> {
         origins
     }
 
-    fn host(&mut self, table: &Table, key: &str) -> Option<Host> {
+    pub(super) fn host(&mut self, table: &Table, key: &str) -> Option<Host> {
         let at = table.text(key)?;
         Host::parse(at.value.as_bytes())
             .map_err(|error| self.faults.push(self.file.error("bad-host", at.span, format!("`{}`: {error}", at.value))))
@@ -317,101 +269,6 @@ impl Reader<'_> {
             down: number(table, HEALTH_CHECK, "down") as u32,
         })
     }
-
-    fn tls(&mut self, folder: &Path, origins: &[Origin]) -> OriginTls {
-        let tls = OriginTls {
-            sni: self.host(self.table, "sni"),
-            ca: self.certificates("ca", folder),
-            pins: self.pins(),
-            identity: self.identity(folder),
-        };
-        if !origins.is_empty() && !origins.iter().any(|origin| origin.secure) {
-            let on = self.table.text("http2").filter(|at| at.value == "on").map(|_| "http2");
-            for key in ["sni", "ca", "pin", "certificate", "key"].into_iter().chain(on) {
-                // An empty list says nothing, and `waypost config` prints it.
-                let is_empty = self.table.texts(key).is_some_and(|at| at.value.is_empty());
-                if let Some(span) = self.table.key_span(key).filter(|_| !is_empty) {
-                    let message = format!("`{key}` is for origins with TLS, and this platform has none");
-                    self.fault("bad-value", span, message, "write the origin with https://, or leave this out");
-                }
-            }
-        }
-        tls
-    }
-
-    fn pins(&mut self) -> Vec<[u8; 32]> {
-        let mut pins = Vec::new();
-        for At { value, span } in self.table.texts("pin").map(|at| at.value.as_slice()).unwrap_or_default() {
-            match parse_pin(value) {
-                Some(pin) => pins.push(pin),
-                None => {
-                    let message = format!("`{value}` is no SHA-256 of a certificate: 64 hexadecimal digits");
-                    let hint = "`openssl x509 -in FILE -noout -fingerprint -sha256` shows it";
-                    self.fault("bad-value", span.clone(), message, hint);
-                }
-            }
-        }
-        pins
-    }
-
-    /// The certificates of a file that a key names, checked one by one.
-    fn certificates(&mut self, key: &str, folder: &Path) -> Option<Certificates> {
-        let At { value: file, span } = self.table.text(key)?;
-        let read = read_file(&folder.join(file)).and_then(|pem| {
-            let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-            let certificates = certificates.map_err(|_| "a block of it is broken".to_owned())?;
-            for certificate in &certificates {
-                RootCertStore::empty().add(certificate.clone()).map_err(|error| error.to_string())?;
-            }
-            match certificates.is_empty() {
-                true => Err("it holds no certificate in PEM".to_owned()),
-                false => Ok(certificates.into_iter().map(|certificate| certificate.to_vec()).collect()),
-            }
-        });
-        match read {
-            Ok(certificates) => Some(Certificates { file: file.into(), certificates }),
-            Err(error) => {
-                let message = format!("`{file}` can't be used: {error}");
-                self.fault("bad-certificate", span, message, CERTIFICATE_HINT);
-                None
-            }
-        }
-    }
-
-    fn identity(&mut self, folder: &Path) -> Option<Identity> {
-        let (certificate, key) = (self.table.key_span("certificate"), self.table.key_span("key"));
-        if let (Some(span), None) | (None, Some(span)) = (&certificate, &key) {
-            let message = "a client certificate needs both `certificate` and `key`".to_owned();
-            self.fault("missing-key", span.clone(), message, "name both files, or none");
-            return None;
-        }
-        let chain = self.certificates("certificate", folder)?;
-        let At { value: file, span } = self.table.text("key")?;
-        let read = read_file(&folder.join(file)).and_then(|pem| {
-            let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "it holds no private key in PEM".to_owned())?;
-            let certificates = chain.certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
-            CertifiedKey::from_der(certificates, key.clone_key(), &aws_lc_rs::default_provider())
-                .map_err(|error| format!("it does not go with the certificate: {error}"))?;
-            Ok(key.secret_der().to_vec())
-        });
-        match read {
-            Ok(key) => Some(Identity { chain, key_file: file.into(), key }),
-            Err(error) => {
-                let message = format!("`{file}` can't be used: {error}");
-                self.fault("bad-key", span, message, CERTIFICATE_HINT);
-                None
-            }
-        }
-    }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let length = fs::metadata(path).map(|metadata| metadata.len());
-    let read = length.and_then(|length| match length {
-        0..=MAX_FILE => fs::read(path),
-        _ => Err(io::Error::other(format!("it is larger than {} MiB", MAX_FILE >> 20))),
-    });
-    read.map_err(|error| error.to_string())
 }
 
 /// A number that was written, or else the key's default. The reader has checked its range.
@@ -430,19 +287,6 @@ fn default(keys: &[Key], name: &str) -> &'static str {
     keys.iter().find(|key| key.name == name).map_or("", |key| key.default)
 }
 
-/// 64 hexadecimal digits, with colons between them as openssl prints them.
-fn parse_pin(text: &str) -> Option<[u8; 32]> {
-    let digits: String = text.strip_prefix("sha256:").unwrap_or(text).chars().filter(|&c| c != ':').collect();
-    if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut pin = [0; 32];
-    for (byte, at) in pin.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-    }
-    Some(pin)
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -451,7 +295,69 @@ fn quote(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// Largest file of certificates that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+#[cfg(test)]
+mod tests {
+    use std::fs;
 
-const CERTIFICATE_HINT: &str = "a PEM file, by its path relative to the folder of gateway.toml";
+    use super::*;
+    use crate::config::Gateway;
+
+    fn parse(text: &str, folder: &Path) -> Gateway {
+        let (gateway, faults) = Gateway::parse("gateway.toml", text.to_owned(), folder);
+        assert!(faults.is_empty(), "{faults:?}");
+        gateway
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_manual() {
+        let platform = &parse("[platforms.p]", Path::new("")).platforms["p"];
+        assert_eq!(*platform, Platform::default());
+        assert_eq!((platform.connections, platform.retries, platform.eject_failures), (1000, 2, 5));
+        assert_eq!(platform.total_time, Duration::from_secs(90));
+        assert!(platform.health.is_none() && !platform.http2 && platform.balance == Balance::RoundRobin);
+        let health = parse("[platforms.p]\nhealth = {}", Path::new("")).platforms["p"].health.clone().unwrap();
+        assert_eq!((health.path.as_str(), health.status, health.up, health.down), ("/", 200, 2, 3));
+    }
+
+    #[test]
+    fn what_config_prints_is_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
+        fs::write(folder.path().join("own.pem"), own.cert.pem()).unwrap();
+        fs::write(folder.path().join("own.key"), own.signing_key.serialize_pem()).unwrap();
+        let text = r#"
+            [platforms.p]
+            origins = ["https://10.1.2.3:8443", "https://app.example"]
+            host = "www.app.example"
+            sni = "app.example"
+            ca = "own.pem"
+            pin = ["sha256:00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF00FF"]
+            certificate = "own.pem"
+            key = "own.key"
+            balance = "url"
+            connect-time = 1
+            read-time = 2
+            write-time = 3
+            total-time = 4
+            connections = 5
+            queue = 6
+            queue-time = 7
+            retries = 8
+            keep-alive = 9
+            http2 = "on"
+            health = { path = "/h?a=b", host = "h.example", status = 204, interval = 10, timeout = 11, up = 12, down = 13 }
+            eject = { failures = 14, time = 15 }
+            resolve = 16
+            [platforms."a b"]
+            origins = ["unix:/run/app.sock"]
+        "#;
+        let gateway = parse(text, folder.path());
+        let again = parse(&gateway.to_toml(), folder.path());
+        assert_eq!(gateway.platforms, again.platforms);
+        let platform = &gateway.platforms["p"];
+        assert_eq!(platform.tls.pins[0][..2], [0, 0xFF]);
+        assert_eq!((platform.resolve.as_secs(), platform.keep_alive.as_millis()), (16, 9));
+        let shown = format!("{platform:?}");
+        assert!(!shown.contains(&format!("{:?}", platform.tls.identity.as_ref().unwrap().key)), "no key in logs");
+    }
+}

@@ -122,6 +122,8 @@ pub struct Lost {
     targets: bool,
     /// The hosts that a faulty home or allowed target seems to mean.
     meant: Vec<Host>,
+    /// Its origin.
+    pub origin: bool,
     /// Some of its URL habits.
     pub url: bool,
 }
@@ -330,6 +332,7 @@ impl Builder<'_> {
     }
 
     fn origin(&mut self) -> Option<Origin> {
+        self.lost.origin = self.lost("origin") || self.nearest("", |table| table.text("origin")).is_some();
         let (file, at) = self.text("origin")?;
         let why = match Origin::parse(&at.value) {
             // Those who write site files may not know, or choose, what else is on this machine.

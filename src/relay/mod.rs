@@ -490,7 +490,3 @@ const PLATFORM_TIME: Duration = Duration::from_secs(60);
 
 /// What Pingora keeps of a request's body, in bytes (its `BODY_BUF_LIMIT`).
 const KEPT_BODY: usize = 64 * 1024;
-
-/// Idle connections to all platforms that are kept; the longest idle goes first. (Pingora has one pool, whose size can't
-/// be told by platform.)
-pub const POOL: usize = 4096;

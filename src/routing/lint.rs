@@ -1,4 +1,5 @@
-//! What is wrong between the lines: redirects to redirects, loops, expectations that fail, rules that never match.
+//! What is wrong between the lines: redirects to redirects, loops, expectations that fail, rules that never match, nobody who
+//! answers.
 
 use std::{fs, ops::Range, path::Path};
 
@@ -33,6 +34,7 @@ pub fn lint(snapshot: &Snapshot, sites: &[(&Site, bool)], root: &Path, now: i64)
         let Some(table) = tables.get(site.id.as_str()) else { continue };
         lint.mappings(site, table);
         lint.rules(site, table);
+        lint.origin(site, table);
         // With other URL habits other rules would match.
         if !site.lost.url {
             lint.out.extend(shadowed_rules(site, table).into_iter().map(|fault| (site.id.clone(), fault)));
@@ -100,6 +102,18 @@ impl Lint<'_> {
             let trail = self.follow(home.as_str());
             self.report(site, &site.files[usize::from(place.file)], place.span.clone(), "home", trail);
         }
+    }
+
+    /// In phase `proxy` somebody must answer.
+    fn origin(&mut self, site: &Site, table: &SiteTable) {
+        if table.lifecycle.at(self.now) != Phase::Proxy || !table.origin.is_empty() || site.lost.origin {
+            return;
+        }
+        let place = &site.lifecycle_place;
+        let message = "the old site is proxied now, and has no `origin`: its URLs are answered 501";
+        let fault = site.files[usize::from(place.file)].error("missing-origin", place.span.clone(), message);
+        let hint = "name its server, such as origin = \"http://10.0.0.7:8080\"";
+        self.out.push((site.id.clone(), fault.hint(hint).warning()));
     }
 
     fn is_ours(&self, host: &Host) -> bool {

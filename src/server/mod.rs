@@ -27,7 +27,10 @@ use crate::cache::{self, Cache};
 use crate::config::Gateway;
 use crate::door::{Door, Drain, PingoraApp, Workers, listen::Kind};
 use crate::monitor::Monitor;
-use crate::relay::{self, platforms::Platforms};
+use crate::relay::{
+    self,
+    platforms::{self, Platforms},
+};
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::Metrics;
@@ -265,7 +268,7 @@ fn settings() -> ServerConf {
         // When it is told to stop, connections have drained.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(END),
-        upstream_keepalive_pool_size: relay::POOL,
+        upstream_keepalive_pool_size: platforms::POOL,
         ..ServerConf::default()
     }
 }

@@ -13,13 +13,15 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 39] = [
+const CODES: [&str; 42] = [
     "bad-address",
+    "bad-certificate",
     "bad-charset",
     "bad-fallback",
     "bad-filter",
     "bad-header",
     "bad-host",
+    "bad-key",
     "bad-lifecycle",
     "bad-pattern",
     "bad-regex",
@@ -40,6 +42,7 @@ const CODES: [&str; 39] = [
     "loose-table",
     "misplaced-key",
     "missing-key",
+    "missing-origin",
     "self-redirect",
     "syntax",
     "target-not-allowed",

@@ -15,6 +15,7 @@ mod lanes;
 mod layers;
 mod limits;
 mod load;
+mod misbehaving;
 mod oracle;
 mod pages;
 mod payloads;

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -32,6 +32,10 @@ pub(super) struct Endpoint {
     /// Whether it gets requests.
     pub circuit: Circuit,
     peer: HttpPeer,
+    /// How often its pool was abandoned.
+    abandoned: AtomicU64,
+    /// It offers HTTP/2, and can't speak it.
+    only_http1: AtomicBool,
 }
 
 /// Where an endpoint is.
@@ -94,7 +98,27 @@ impl Endpoint {
         options.write_timeout = Some(config.write_time);
         options.idle_timeout = Some(config.keep_alive);
         let id = hash(peer._address.to_string().as_bytes(), hash(origin.as_str().as_bytes(), 0));
-        Some(Endpoint { origin: number, id, shown, requests: AtomicUsize::new(0), circuit: Circuit::default(), peer })
+        Some(Endpoint {
+            origin: number,
+            id,
+            shown,
+            requests: AtomicUsize::new(0),
+            circuit: Circuit::default(),
+            peer,
+            abandoned: AtomicU64::new(0),
+            only_http1: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on it is spoken to in HTTP/1.1.
+    pub fn downgrade(&self) {
+        self.only_http1.store(true, Relaxed);
+    }
+
+    /// Lets no request have a connection of the pool that is there now. (Pingora would keep one of HTTP/2 even if it was
+    /// to nobody whom we know.)
+    pub fn abandon_pool(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
     }
 
     /// The peer for a request that may take at most `rest` until its answer begins.
@@ -104,8 +128,13 @@ impl Endpoint {
             // Nobody else asks for this key, and nobody will.
             peer.group_key = NEW.fetch_add(1, Relaxed);
             peer.options.idle_timeout = Some(Duration::ZERO);
+        } else {
+            peer.group_key = peer.group_key.wrapping_add(self.abandoned.load(Relaxed));
         }
         let options = &mut peer.options;
+        if self.only_http1.load(Relaxed) {
+            options.alpn = ALPN::H1;
+        }
         for time in [
             &mut options.connection_timeout,
             &mut options.total_connection_timeout,
@@ -145,6 +174,5 @@ pub(super) fn check_pins(config: &Platform, digest: Option<&pingora::protocols::
 /// Requests that one connection of HTTP/2 takes at the same time, if the origin allows as many.
 const MAX_STREAMS: usize = 100;
 
-/// Keys of connections that are nobody else's. A platform's own key is a hash, which meets none of these but by a chance
-/// of one to 2^32.
+/// Keys of connections that are nobody else's. (A platform's own is a hash of 64 bits: none of the first billions.)
 static NEW: AtomicU64 = AtomicU64::new(1);

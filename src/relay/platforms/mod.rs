@@ -6,6 +6,24 @@
 //!                └ Busy: 503                └── true: again ───┘
 //! ```
 //!
+//! A way that doesn't go through Pingora's proxy looks like this:
+//!
+//! ```ignore
+//! let mut turn = platforms.get(name)?.enter(client, hash(url, 0)).await?;
+//! loop {
+//!     let peer = turn.peer(Connection::Pooled).await?;
+//!     let (mut session, reused) = match platforms.connector().get_http_session(&*peer).await {
+//!         Ok(connected) => connected,
+//!         Err(error) if turn.failed(&error, Stage::Connecting) => continue,
+//!         Err(error) => return Err(error),
+//!     };
+//!     turn.connected(session.digest())?; // an error is `failed` too, with `Stage::Sent`
+//!     // … send, read the head; an error: `failed` with `Stage::Sent { reused, repeatable: true }` …
+//!     turn.answered(status);
+//!     // … read the body, then give the connection back: `connector().release_http_session(session, &*peer, idle)` …
+//! }
+//! ```
+//!
 //! Owns: balancing, health (asked for, and seen from how requests fare), the number of requests under way and the queue
 //! for more, time limits, retries, the looking up of names, and what Pingora is told of each origin. Never does: HTTP,
 //! but for health checks; it holds no connection (Pingora's pool does).
@@ -13,7 +31,7 @@
 //! Invariants:
 //! - A request never looks a name up, and never waits but for its place (and the first look-up after a start).
 //! - An origin whose failures follow on each other is left alone; where none is left, requests get [`Busy`] at once and
-//!   nothing is connected. After a while one request tries it, so that it comes back by itself.
+//!   nothing is connected. Once it can be reached again, one request tries it, so that it comes back by itself.
 //! - What may not be sent twice takes a new connection: only those that were idle can be dead without anybody's knowing.
 //!   Where such a one was dead, the request goes again over a new one, and no client sees it.
 //! - An origin with TLS always has a name to be checked; there is no way to turn the check off, only pins.
@@ -29,13 +47,13 @@ mod watch;
 use std::{
     collections::{BTreeSet, HashMap},
     future::pending,
+    hash::{BuildHasher, Hasher},
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use foldhash::fast::FixedState;
-use pingora::connectors::http::Connector;
-use std::hash::{BuildHasher, Hasher};
+use pingora::connectors::{ConnectorOptions, http::Connector};
 use tokio::{
     sync::Notify,
     task::{AbortHandle, JoinSet},
@@ -100,7 +118,7 @@ impl Platforms {
 
     /// Pingora's connector, for what doesn't go through its proxy.
     pub fn connector(&self) -> &Connector {
-        self.connector.get_or_init(|| Connector::new(None))
+        self.connector.get_or_init(|| Connector::new(Some(ConnectorOptions::new(POOL))))
     }
 
     #[cold]
@@ -155,7 +173,7 @@ impl Platforms {
                     }
                     seen = now;
                 }
-                // A platform without names and checks needs no more watching.
+                // Those of origins that are forgotten end.
                 _ = next(&mut tasks) => {}
             }
         }
@@ -185,6 +203,10 @@ pub fn hash(bytes: &[u8], seed: u64) -> u64 {
 fn mix(one: u64, other: u64) -> u64 {
     hash(&one.to_le_bytes(), other)
 }
+
+/// Idle connections to all platforms that are kept; the longest idle goes first. (Pingora has one pool, whose size can't
+/// be told by platform.)
+pub const POOL: usize = 4096;
 
 /// How often it is seen whether sites are gone.
 const SWEEP: Duration = Duration::from_secs(1);

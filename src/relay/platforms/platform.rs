@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use pingora::Error;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout},
 };
 
@@ -34,6 +34,8 @@ pub struct Platform {
     pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// Whether every name has been looked up once, whatever came of it.
     pub(super) resolved: watch::Sender<bool>,
+    /// An origin is out, and to be probed.
+    pub(super) has_out: Notify,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     turn: AtomicUsize,
@@ -84,6 +86,7 @@ impl Platform {
             common,
             endpoints: ArcSwap::from_pointee(known),
             resolved: watch::Sender::new(!has_names),
+            has_out: Notify::new(),
             permits: Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
@@ -166,8 +169,8 @@ impl Platform {
         Busy { error: PlatformError::Breaker, retry_after: waits.min().unwrap_or(until_checked) }
     }
 
-    /// An origin for a request that has tried some, and whether this is a trial. One that is due goes before all others,
-    /// or it would never come back.
+    /// An origin for a request that has tried some, and whether this is a trial. One that is due goes before all others, or
+    /// it would never come back.
     pub(super) fn choose(&self, key: u64, tried: &[u64]) -> Option<(Arc<Endpoint>, bool)> {
         let now = self.now();
         let endpoints = self.endpoints.load();
@@ -223,6 +226,7 @@ impl Platform {
         if endpoint.circuit.fail(self.now(), is_trial, self.config.eject_failures, time.as_millis() as u64) {
             log::warn!("platform `{}`: {} is left alone for {time:?}: {error}", self.name, endpoint.shown);
             self.metrics.ejected(endpoint.origin);
+            self.has_out.notify_one();
             self.show(endpoint.origin);
         }
     }

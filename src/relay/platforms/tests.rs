@@ -7,6 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use pingora::protocols::ALPN;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
 use tokio::time::{advance, pause};
@@ -180,23 +181,28 @@ async fn the_circuit_opens_and_closes_by_itself() {
     assert_eq!((house.metric(up), house.metric(ejections)), (Some(0.0), Some(1.0)));
     let busy = platform.enter(None, 0).await.unwrap_err();
     assert_eq!((busy.error, busy.seconds()), (PlatformError::Breaker, 5));
-    advance(Duration::from_secs(5)).await;
+    // Time alone doesn't bring it back, but being reached does.
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(platform.enter(None, 0).await.unwrap_err().error, PlatformError::Breaker);
+    let reached = || platform.endpoints.load()[0].circuit.reached();
+    reached();
     // One tries; the others don't wait for it.
     let mut trial = enter(&platform).await;
+    assert!(trial.is_trial());
     assert_eq!(platform.enter(None, 0).await.unwrap_err().error, PlatformError::Breaker);
     trial.failed(&refused(), Stage::Connecting);
     drop(trial);
     assert_eq!(house.metric(ejections), Some(2.0));
     assert_eq!(platform.enter(None, 0).await.unwrap_err().error, PlatformError::Breaker);
-    advance(Duration::from_secs(5)).await;
+    reached();
     // A trial whose client goes away says nothing.
     drop(enter(&platform).await);
     let mut trial = enter(&platform).await;
     trial.answered(500);
     assert_eq!(house.metric(up), Some(1.0));
     let (_one, _two) = (enter(&platform).await, enter(&platform).await);
-    assert_eq!(house.metric(r#"waypost_platform_errors_total{error="breaker",platform="p"}"#), Some(3.0));
-    assert_eq!(house.metric(r#"waypost_platform_requests_total{outcome="failed",platform="p"}"#), Some(9.0));
+    assert_eq!(house.metric(r#"waypost_platform_errors_total{error="breaker",platform="p"}"#), Some(4.0));
+    assert_eq!(house.metric(r#"waypost_platform_requests_total{outcome="failed",platform="p"}"#), Some(10.0));
     assert_eq!(house.metric(r#"waypost_platform_requests_total{outcome="server_error",platform="p"}"#), Some(1.0));
 }
 
@@ -282,6 +288,17 @@ async fn a_dead_connection_of_the_pool_is_nobodys_fault() {
     // Once: a new connection that ends is the origin's fault.
     assert!(turn.failed(&error(ErrorType::ConnectionClosed), SENT));
     assert_ne!(origin(&turn), before);
+}
+
+#[tokio::test]
+async fn an_origin_whose_http_2_is_none_is_spoken_to_in_http_1() {
+    let house = house(config::Platform { http2: true, ..platform(&["https://10.0.0.1"]) });
+    let mut turn = enter(&house.platform()).await;
+    assert_eq!(turn.peer(Connection::Pooled).await.unwrap().options.alpn, ALPN::H2H1);
+    assert!(turn.failed(&error(ErrorType::H2Downgrade), SENT));
+    for connection in [Connection::Pooled, Connection::New] {
+        assert_eq!(turn.peer(connection).await.unwrap().options.alpn, ALPN::H1);
+    }
 }
 
 #[tokio::test]

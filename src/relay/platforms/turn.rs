@@ -86,6 +86,11 @@ impl Turn {
         &self.platform
     }
 
+    /// Whether the request tries an origin that has failed before, on behalf of all others: it may take long to fail.
+    pub fn is_trial(&self) -> bool {
+        self.is_trial
+    }
+
     /// The origin that is asked now, as the configuration names it.
     pub fn origin(&self) -> Option<&Origin> {
         self.platform.config.origins.get(self.endpoint.origin)
@@ -121,7 +126,7 @@ impl Turn {
     /// # Errors
     /// If it is not to whom it should be.
     pub fn connected(&self, digest: Option<&Digest>) -> Result<()> {
-        check_pins(&self.platform.config, digest)
+        check_pins(&self.platform.config, digest).inspect_err(|_| self.endpoint.abandon_pool())
     }
 
     /// An answer has begun, with this final status.
@@ -137,7 +142,9 @@ impl Turn {
     pub fn failed(&mut self, error: &Error, stage: Stage) -> bool {
         let class = classify(error);
         let has_time = !self.rest().is_zero();
-        if let Stage::Sent { reused: true, repeatable: true } = stage
+        // In HTTP/2 a dead connection may also show before anything is sent.
+        let may_be_stale = matches!(stage, Stage::Connecting | Stage::Sent { reused: true, repeatable: true });
+        if may_be_stale
             && class == PlatformError::Reset
             && !std::mem::replace(&mut self.distrusts_pool, true)
             && has_time
@@ -145,6 +152,16 @@ impl Turn {
             // The origin has closed a connection that nobody used, as it may: that is no failure of it.
             self.platform.metrics.retries.inc();
             return true;
+        }
+        if matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
+            self.endpoint.downgrade();
+            let repeatable = matches!(stage, Stage::Sent { repeatable: true, .. });
+            if repeatable && has_time && self.tries < self.platform.config.retries {
+                self.tries += 1;
+                self.platform.metrics.error(class);
+                self.platform.metrics.retries.inc();
+                return true;
+            }
         }
         // Nothing is sent before the certificate is known to be right.
         let stage = if class == PlatformError::Tls { Stage::Connecting } else { stage };

@@ -27,6 +27,11 @@ pub(super) fn system_lookup() -> Lookup {
 impl Platform {
     /// Keeps addresses and health up to date, until it is dropped.
     pub(super) async fn watch(self: Arc<Self>, platforms: Arc<Platforms>) {
+        tokio::join!(self.follow(&platforms), self.bring_back(&platforms));
+    }
+
+    /// Looks names up and checks whatever they mean.
+    async fn follow(self: &Arc<Self>, platforms: &Arc<Platforms>) {
         let mut checks = Checks::default();
         let has_names = self.config.origins.iter().any(|origin| matches!(origin.place, OriginPlace::Name(..)));
         for round in 0.. {
@@ -34,13 +39,26 @@ impl Platform {
             if has_names && !self.resolve(&platforms.lookup).await {
                 again = again.min(IMPATIENCE);
             }
-            checks.follow(&self, &platforms);
+            checks.follow(self, platforms);
             if !has_names {
                 break;
             }
             sleep(jittered(again, round)).await;
         }
         while checks.tasks.join_next().await.is_some() {}
+    }
+
+    /// Tries to reach origins that are left alone, so that no client has to wait for one that is still dead.
+    async fn bring_back(self: &Arc<Self>, platforms: &Arc<Platforms>) {
+        let mut probes = JoinSet::new();
+        loop {
+            // Now and then without being told: one may have gone out just as its last probe ended.
+            let _ = timeout(RESCAN, self.has_out.notified()).await;
+            for endpoint in self.endpoints.load().iter().filter(|end| end.circuit.begin_probe()) {
+                probes.spawn(probe(self.clone(), endpoint.clone(), platforms.clone()));
+            }
+            while probes.try_join_next().is_some() {}
+        }
     }
 
     /// Looks every name up. False if one of them has no address yet.
@@ -140,6 +158,35 @@ async fn check(platform: Arc<Platform>, endpoint: Arc<Endpoint>, health: HealthC
     }
 }
 
+/// Tries to reach an origin that is left alone, until it can be reached.
+async fn probe(platform: Arc<Platform>, endpoint: Arc<Endpoint>, platforms: Arc<Platforms>) {
+    let (time, connector) = (platform.config.eject_time, platforms.connector());
+    loop {
+        sleep(time).await;
+        let reached = match &platform.config.health {
+            Some(health) => timeout(health.timeout, ask(&platform, &endpoint, health, connector)).await,
+            None => timeout(platform.config.connect_time, reach(&platform, &endpoint, connector)).await,
+        };
+        if matches!(reached, Ok(Ok(()))) {
+            endpoint.circuit.reached();
+            return;
+        }
+        let is_known = platform.endpoints.load().iter().any(|end| end.id == endpoint.id);
+        if !is_known || !endpoint.circuit.put_off(platform.now() + time.as_millis() as u64) {
+            return;
+        }
+    }
+}
+
+/// Connects as a request does, and no more: there is no path that could be asked for without being told.
+async fn reach(platform: &Platform, endpoint: &Endpoint, connector: &Connector) -> Result<()> {
+    let peer = endpoint.peer(Connection::New, platform.config.connect_time);
+    let (mut session, _) = connector.get_http_session(&*peer).await?;
+    let checked = check_pins(&platform.config, session.digest());
+    session.shutdown().await;
+    checked
+}
+
 /// One question, over a connection of its own, just as requests are sent: the same TLS, the same names.
 async fn ask(platform: &Platform, endpoint: &Endpoint, health: &HealthCheck, connector: &Connector) -> Result<()> {
     let peer = endpoint.peer(Connection::New, health.timeout);
@@ -183,6 +230,9 @@ const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
 /// How soon a name without an address is looked up again.
 const IMPATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is seen whether all origins that are out are probed.
+const RESCAN: Duration = Duration::from_secs(5);
 
 /// Addresses of one name that are used.
 const MAX_ADDRESSES: usize = 32;
