@@ -136,7 +136,7 @@ enum Format {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 struct PurgeArgs {
-    /// The answers to one old URL, whole: https://jyj.qingshan.example/page.
+    /// The answers to one old URL, written whole, as <https://jyj.qingshan.example/page>.
     url: Option<String>,
     /// All answers of a host.
     #[arg(long)]

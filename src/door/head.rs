@@ -37,8 +37,8 @@ pub struct Head<'a> {
     pub expects: bool,
     /// Whether the client asks for WebSocket.
     pub upgrades: bool,
-    /// Whether the cache may answer without looking at the fields again: there are none that say more of what is wanted
-    /// than `accept_encoding` (see [`crate::cache::Cache::NOT_PLAIN`]).
+    /// Whether the cache may answer without looking at the fields again: there is no body, and no field that says more of
+    /// what is wanted than `accept_encoding` (see [`crate::cache::Cache::NOT_PLAIN`]).
     pub is_plain: bool,
     /// Whether there is a cookie.
     pub has_cookie: bool,
@@ -198,6 +198,7 @@ fn fields<'a>(
     }
     head.keep_alive &= !head.closes;
     head.framing = framing.framing(head.is_1_1)?;
+    head.is_plain &= head.framing == Framing::Length(0);
     // RFC 9110, 7.8.
     head.upgrades &= nominates_upgrade && head.is_1_1 && head.framing == Framing::Length(0);
     Ok(Some((length, fields.len())))
@@ -298,7 +299,7 @@ pub const TOO_LARGE: Refusal = Refusal::limited(431, "the header fields are too 
 /// What is said of a client that expects anything else than to be told when to send its body (RFC 9110, 10.1.1).
 pub const UNMET_EXPECTATION: Refusal = Refusal::limited(417, "only 100-continue can be expected", Limit::Malformed);
 
-/// Fields with which a client says more of what it wants than its target does; besides them, those of a body.
+/// Fields with which a client says more of what it wants than its target does.
 const CONDITIONS: [&str; 9] = [
     "range",
     "pragma",

@@ -12,7 +12,7 @@ use super::coding::Coding;
 /// Compresses one body.
 ///
 /// A body is compressed once, before the cache, and sent many times: so the levels are those from which on more time
-/// buys little (see [`BROTLI_QUALITY`]), not the quickest ones that a server takes that compresses for each hit.
+/// buys little, not the quickest ones that a server takes that compresses for each hit.
 pub struct Encoder {
     coding: Coding,
     engine: Engine,

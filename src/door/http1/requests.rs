@@ -152,7 +152,7 @@ impl Http1<'_> {
         let (true, Some(host)) = (rules.enabled && head.is_plain && !is_personal, facts.host.as_deref()) else {
             return false;
         };
-        if facts.method != Method::Get || head.framing != Framing::Length(0) || head.upgrades {
+        if facts.method != Method::Get || head.upgrades {
             return false;
         }
         let door = self.door;
