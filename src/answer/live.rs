@@ -1,8 +1,9 @@
 //! What traffic sees at one moment.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::cache::Rules;
@@ -29,6 +30,10 @@ pub struct Serving {
     pub cache: Arc<Rules>,
     /// What changes in their header fields.
     pub headers: HeaderRules,
+    /// How long a client waits for a fresh one where a stale one would do.
+    pub patience: Duration,
+    /// The site's own page for when there is none.
+    pub stand_by: Option<Bytes>,
 }
 
 impl Serving {
@@ -59,7 +64,12 @@ impl Serving {
         let remove: Vec<String> = settings.remove.iter().map(HeaderName::to_string).collect();
         // What can't stand was reported when the files were read.
         let headers = HeaderRules::new(text(&settings.set), text(&settings.add), remove).unwrap_or_default();
-        Serving { cache: Arc::new(cache), headers }
+        Serving {
+            cache: Arc::new(cache),
+            headers,
+            patience: Duration::from_millis(rules.patience.into()),
+            stand_by: settings.stand_by.clone().map(Bytes::from),
+        }
     }
 }
 

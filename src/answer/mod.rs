@@ -92,6 +92,8 @@ pub struct Answer<'a> {
     pub cache_control: &'a str,
     /// `Strict-Transport-Security`: only over HTTPS, where browsers believe it (RFC 6797, 7.2).
     pub hsts: Option<&'a str>,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
     /// What the body is; none without a body.
     pub content: Option<Content<'a>>,
     /// The body, also for HEAD, where it is measured and not sent.
@@ -118,6 +120,9 @@ impl Answer<'_> {
         }
         if let Some(hsts) = self.hsts {
             tell(header::STRICT_TRANSPORT_SECURITY, hsts);
+        }
+        if let Some(seconds) = self.retry_after {
+            tell(header::RETRY_AFTER, &seconds.to_string());
         }
         match self.content {
             None => {}
@@ -166,6 +171,7 @@ pub fn answer<'a>(
         location: None,
         cache_control,
         hsts,
+        retry_after: None,
         content: Some(Content::Type(content_type)),
         body,
     };
@@ -176,7 +182,7 @@ pub fn answer<'a>(
     let none = Gone::default();
     match decision.verdict {
         Verdict::Redirect { location, .. } => {
-            Answer { status, location: Some(location), cache_control, hsts, content: None, body: Bytes::new() }
+            Answer { status, location: Some(location), cache_control, hsts, ..Answer::default() }
         }
         Verdict::Notice { location } => page(Page::Notice { location }, cache_control, none),
         Verdict::Gone(links) => page(Page::Gone, cache_control, links),
@@ -211,6 +217,26 @@ fn refused<'a>(
     Answer { status: refusal.status, ..answer(decision, request, accept_language, NO_STORE) }
 }
 
+/// The answer for a platform that gives none. `stand_by` is the site's own page.
+fn unavailable<'a>(
+    status: u16,
+    site: Option<&'a SiteTable>,
+    stand_by: Option<Bytes>,
+    request: &Request<'_>,
+    accept_language: Option<&str>,
+) -> Answer<'a> {
+    let hsts = site.filter(|_| request.secure).and_then(|site| site.hsts.as_deref());
+    let lang = Lang::negotiate(accept_language);
+    let page = match stand_by {
+        Some(body) => {
+            let content = Some(Content::Type("text/html; charset=utf-8"));
+            Answer { status, cache_control: NO_STORE, content, body, ..Answer::default() }
+        }
+        None => page_answer(status, Page::Unavailable, lang, NO_STORE, site, request, Gone::default()),
+    };
+    Answer { hsts, ..page }
+}
+
 fn page_answer<'a>(
     status: u16,
     page: Page<'_>,
@@ -233,7 +259,7 @@ fn page_answer<'a>(
         code,
     };
     let body = pages::render(page, &facts, lang).into();
-    Answer { status, location: None, cache_control, hsts: None, content: Some(Content::Page(lang)), body }
+    Answer { status, cache_control, content: Some(Content::Page(lang)), body, ..Answer::default() }
 }
 
 /// The URL that was asked for, in printable ASCII whatever was sent; empty without a host.

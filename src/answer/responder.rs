@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap};
+use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
 use crate::model::{Outcome, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
@@ -193,15 +193,18 @@ impl Responder {
         write(&refused(refusal, &decision, &facts.request(), facts.accept_language.as_deref()))
     }
 
-    /// The answer to a request whose platform can't give one.
-    pub fn fail<R>(&self, facts: &Facts<'_>, status: u16, write: impl FnOnce(&Answer<'_>) -> R) -> R {
-        let live = self.live.load();
-        SCRATCH.with_borrow_mut(|scratch| {
-            let request = facts.request();
-            let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
-            let languages = facts.accept_language.as_deref();
-            write(&Answer { status, ..answer(&decision, &request, languages, &self.cache_control) })
-        })
+    /// The answer to a request whose platform gives none: the site's stand-by page, or ours. `retry_after` is in seconds.
+    pub fn stand_in<R>(
+        &self,
+        facts: &Facts<'_>,
+        relayed: &Relayed,
+        status: u16,
+        retry_after: Option<u64>,
+        write: impl FnOnce(&Answer<'_>) -> R,
+    ) -> R {
+        let stand_by = relayed.serving().stand_by.clone();
+        let answer = unavailable(status, relayed.site(), stand_by, &facts.request(), facts.accept_language.as_deref());
+        write(&Answer { retry_after, ..answer })
     }
 
     /// Counts a request that a platform answered, or should have.

@@ -20,10 +20,13 @@ use super::{
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
-    /// The platform can't be reached, or is silent.
+    /// The platform can't be reached.
     #[error("the platform can't be reached")]
     Unreachable,
-    /// What it sends is no response.
+    /// It has not answered in time.
+    #[error("the platform's response has not come in time")]
+    Late,
+    /// What it sends is no response, or it ends before one.
     #[error("the platform's response is malformed")]
     Malformed,
     /// Whoever fetched has given up.
@@ -253,9 +256,14 @@ impl Flight {
         Outcome::Body(Box::new(Filling::new(course, status, storing.zip(stored_as), length, limit, times)))
     }
 
+    /// Whether there is something else to answer with while the platform is down.
+    pub fn has_stand_in(&self, now: i64) -> bool {
+        self.stored.as_ref().is_some_and(|stored| serves_errors(stored, true, now))
+    }
+
     /// There is no response.
     pub fn fail(self, failure: Failure, now: i64) {
-        if !self.answer_stale(None, failure == Failure::Unreachable, now) {
+        if !self.answer_stale(None, true, now) {
             self.course.shared.set(Stage::Failed(failure));
         }
     }

@@ -63,6 +63,20 @@ impl Cache {
         lookup
     }
 
+    /// What may be answered while the platform is down, or is so slow that it may be: what is stored, however stale, as
+    /// far as the site's rules and the response allow.
+    pub fn stand_in(&self, asked: &Asked<'_>) -> Option<Hit> {
+        let key = asked.key.key();
+        let resource = self.0.store.resource(&key)?;
+        let entry = self.0.store.find(&key, &resource, asked.fields, asked.now)?;
+        let is_for = entry.for_authorized || !asked.fields.contains_key(header::AUTHORIZATION);
+        if !is_for || !serves_errors(&entry, true, asked.now) {
+            return None;
+        }
+        self.count(Source::StaleIfDown);
+        Some(Hit { entry, source: Source::StaleIfDown, collapsed: false, now: asked.now })
+    }
+
     fn decide(&self, asked: &Asked<'_>) -> Lookup {
         if let Some(pass) = passed(asked) {
             return Lookup::Pass(pass);

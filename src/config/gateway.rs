@@ -138,7 +138,7 @@ impl Default for Gateway {
 }
 
 /// How much memory the cache may take, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSize {
     /// For what is stored.
     pub bytes: u64,
@@ -146,6 +146,10 @@ pub struct CacheSize {
     pub object_bytes: u64,
     /// For all bodies that are on their way into it.
     pub flight_bytes: u64,
+    /// Where it outlives a restart, if it does.
+    pub snapshot: Option<PathBuf>,
+    /// For that file.
+    pub snapshot_bytes: u64,
 }
 
 impl Gateway {
@@ -183,6 +187,8 @@ impl Gateway {
                 bytes: reader.bytes("cache", "size"),
                 object_bytes: reader.bytes("cache", "object-size"),
                 flight_bytes: reader.bytes("cache", "flight-size"),
+                snapshot: reader.find("cache", |table| table.text("snapshot")).map(|at| folder.join(at.value)),
+                snapshot_bytes: reader.bytes("cache", "snapshot-size"),
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
@@ -266,6 +272,11 @@ impl Gateway {
             ("cache", "size") => (self.cache.bytes >> 20).to_string(),
             ("cache", "object-size") => (self.cache.object_bytes >> 20).to_string(),
             ("cache", "flight-size") => (self.cache.flight_bytes >> 20).to_string(),
+            ("cache", "snapshot") => match &self.cache.snapshot {
+                Some(path) => quote(&path.to_string_lossy()),
+                None => return absent(key, out),
+            },
+            ("cache", "snapshot-size") => (self.cache.snapshot_bytes >> 20).to_string(),
             ("guard", "allowed-targets") => match &self.allowed_targets {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
                 None => return absent(key, out),

@@ -147,6 +147,12 @@ pub const SITE: &[Key] = &[
     ),
     key("headers", Kind::Table(HEADERS), "", "What changes in the header fields of their answers."),
     key(
+        "stand-by",
+        Kind::Text,
+        "",
+        "The page (HTML in UTF-8, whole) that is shown with 502, 503 or 504 and Retry-After while the platform or old origin gives no answer and the cache has none; a page of the gateway's where absent.",
+    ),
+    key(
         "rewrite",
         Kind::Bool,
         "false",
@@ -641,6 +647,13 @@ pub const CACHE_SIZE: &[Key] = &[
         "128",
         "Memory for all bodies that are on their way into the cache, in MiB; what comes on top is passed on and not stored.",
     ),
+    key(
+        "snapshot",
+        Kind::Text,
+        "",
+        "File that stored answers are written to when the gateway stops or is upgraded, and read from when it starts, so that they outlive a restart; relative to gateway.toml. Once read it is removed. None where absent.",
+    ),
+    key("snapshot-size", Kind::Number(0, 1 << 20), "512", "Largest snapshot, in MiB: the latest answers come first."),
 ];
 
 /// `[guard]`.

@@ -19,6 +19,8 @@ pub struct Serving {
     pub remove: Vec<HeaderName>,
     /// Whether their links to the platform are rewritten to the old host, where no rule says.
     pub rewrite: bool,
+    /// The page, in HTML, that stands in for one that the platform can't give.
+    pub stand_by: Option<String>,
 }
 
 /// How a site's pages are cached. All times are in seconds; what is `None` is for the pages to say.
@@ -42,6 +44,8 @@ pub struct CacheRules {
     pub stale_if_down: u32,
     /// Whether that holds for pages that forbid it, too.
     pub down_overrides: bool,
+    /// How long a client waits for a fresh page where such a stale one would do, in milliseconds.
+    pub patience: u32,
     /// How long answers of these statuses are fresh that do not say.
     pub negative: Vec<(u16, u32)>,
     /// Largest body that is stored, in bytes.
@@ -63,6 +67,7 @@ impl Builder<'_> {
             add: self.fields("add"),
             remove: self.field_names("headers", "remove"),
             rewrite: self.nearest("", |table| table.bool("rewrite")).is_some_and(|(_, at)| *at.value),
+            stand_by: self.nearest("", |table| table.text("stand-by")).map(|(_, at)| at.value.to_owned()),
         }
     }
 
@@ -86,6 +91,7 @@ impl Builder<'_> {
             stale_if_error: seconds("stale-if-error", 0),
             stale_if_down: seconds("stale-if-down", WEEK),
             down_overrides: is("down-overrides", false),
+            patience: seconds("patience", PATIENCE),
             negative: Vec::new(),
             object_bytes: number("object-size").map(|value| value as u64),
             vary_ignore: self.field_names("cache", "vary-ignore"),
@@ -181,6 +187,9 @@ const FRAMING: &[&str] = &[
 
 const WEEK: u32 = 7 * 86_400;
 
+/// Milliseconds.
+const PATIENCE: u32 = 3_000;
+
 const TIME: Kind = Kind::Number(0, 315_360_000);
 
 /// `[cache]` of site files.
@@ -221,13 +230,19 @@ pub const CACHE: &[Key] = &[
         "stale-if-down",
         TIME,
         "604800",
-        "Seconds that a stale answer is used while the platform can't be reached, or says 502, 503 or 504.",
+        "Seconds that a stale answer is used while the platform can't be reached, sends no proper answer, or says 502, 503 or 504.",
     ),
     key(
         "down-overrides",
         Kind::Bool,
         "false",
         "Whether stale-if-down holds for answers that forbid it (`must-revalidate`, `no-cache`, `s-maxage`), too.",
+    ),
+    key(
+        "patience",
+        Kind::Number(0, 86_400_000),
+        "3000",
+        "Milliseconds that a visitor waits for a fresh answer where stale-if-down allows a stale one: a platform that takes longer is taken for down, by this one request.",
     ),
     key(
         "negative",

@@ -57,7 +57,7 @@ pub enum Page<'a> {
         /// Why, in English, for whoever repairs the link.
         reason: &'a str,
     },
-    /// 503: the site's route file has errors and no good table of it exists.
+    /// 502, 503, 504: the platform that has the page gives no answer.
     Unavailable,
 }
 

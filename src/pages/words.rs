@@ -68,8 +68,8 @@ fn chinese(page: Page<'_>) -> Words {
         },
         Page::Unavailable => Words {
             heading: "网站暂时打不开",
-            happened: "网站的设置出了问题，需要修复。这不是您的操作有误。",
-            advice: "请过几分钟再试。如果急着办事，请从新网站进入。".into(),
+            happened: "提供这个网页的服务器暂时没有应答。这不是您的操作有误。",
+            advice: "请过几分钟再试，网址不用改。如果急着办事，请从新网站进入。".into(),
         },
     }
 }
@@ -135,8 +135,8 @@ fn english(page: Page<'_>) -> Words {
         },
         Page::Unavailable => Words {
             heading: "This website cannot be opened for now",
-            happened: "Something is wrong with the website’s settings and needs to be repaired. You did nothing wrong.",
-            advice: "Please try again in a few minutes. If it is urgent, go to the new website.".into(),
+            happened: "The server that has this page does not answer for now. You did nothing wrong.",
+            advice: "Please try again in a few minutes, with the same address. If it is urgent, go to the new website.".into(),
         },
     }
 }

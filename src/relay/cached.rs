@@ -1,23 +1,22 @@
 //! GET and HEAD through the cache: answered from the store, or with what one fetch brings for all who wait for it.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use http::{Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use tokio::time::sleep;
 
 use super::{
-    Context, Relay, Visit,
+    Context, RETRY_AFTER, Relay, Visit,
     fetch::{Fetch, now},
     forward, links,
     platforms::{self, Platform},
     write,
 };
 use crate::answer::{Relayed, session::Ready};
-use crate::cache::{
-    Asked, Body, CACHE_STATUS, Failure, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
-};
+use crate::cache::{Asked, Body, CACHE_STATUS, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply};
 use crate::model::Method;
 
 impl Relay {
@@ -38,7 +37,7 @@ impl Relay {
             fields: &fields,
             rules: &rules,
             now: now(),
-            down: false,
+            down: platform.is_down(),
         };
         loop {
             let follower: Follower = match self.cache.lookup(&asked) {
@@ -56,31 +55,48 @@ impl Relay {
                 Lookup::Join(follower) => follower,
                 Lookup::Pass(_) => return Ok(false),
                 Lookup::GatewayTimeout => {
-                    let mut ready = self.responder.fail(&visit.facts, 504, Ready::new)?;
+                    let mut ready = self.responder.stand_in(&visit.facts, relayed, 504, None, Ready::new)?;
                     ready.header.insert_header(CACHE_STATUS, ONLY_IF_CACHED)?;
                     return write(ready, session, visit).await.map(|()| true);
                 }
             };
-            let followed = tokio::select! {
-                followed = follower.reply(&asked) => followed,
-                // The fetch goes on: others may want it.
-                gone = session.downstream_session.read_body_or_idle(true) => {
-                    let why = gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed));
-                    return Err(why.into_down());
-                }
-            };
-            match followed {
+            match self.follow(session, follower, &asked, relayed.serving().patience).await? {
                 Followed::Reply(reply) => return send(session, reply).await,
                 Followed::Again => {}
                 Followed::Failed(failure) => {
-                    let status = if failure == Failure::Malformed { 502 } else { 503 };
-                    let mut ready = self.responder.fail(&visit.facts, status, Ready::new)?;
-                    if status == 503 {
-                        ready.header.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
-                    }
+                    let (status, time) = (failure.status(), Some(RETRY_AFTER));
+                    let ready = self.responder.stand_in(&visit.facts, relayed, status, time, Ready::new)?;
                     return write(ready, session, visit).await.map(|()| true);
                 }
             }
+        }
+    }
+
+    /// Waits for what is being fetched, as long as the client does; not for long if something stale may be had instead.
+    async fn follow(
+        &self,
+        session: &mut Session,
+        follower: Follower,
+        asked: &Asked<'_>,
+        patience: Duration,
+    ) -> Result<Followed> {
+        let mut followed = pin!(follower.reply(asked));
+        // The fetch goes on without the client: others may want it.
+        let mut gone = pin!(session.downstream_session.read_body_or_idle(true));
+        let gave_up =
+            |gone: Result<_>| gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down();
+        tokio::select! {
+            followed = &mut followed => return Ok(followed),
+            gone = &mut gone => return Err(gave_up(gone)),
+            () = sleep(patience) => {
+                if let Some(stale) = self.cache.stand_in(asked) {
+                    return Ok(Followed::Reply(stale.respond(asked)));
+                }
+            }
+        }
+        tokio::select! {
+            followed = followed => Ok(followed),
+            gone = gone => Err(gave_up(gone)),
         }
     }
 
@@ -189,6 +205,3 @@ const HOP_BY_HOP: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-
-/// Seconds after which a platform that is down may be worth trying.
-const RETRY_AFTER: u32 = 10;

@@ -42,6 +42,9 @@ impl Fetch {
             Ok(turn) => turn,
             Err(_busy) => return flight.fail(Failure::Unreachable, now()),
         };
+        if flight.has_stand_in(now()) {
+            turn.hurry();
+        }
         while let Try::Again(again) = self.attempt(&mut turn, flight).await {
             flight = again;
         }
@@ -121,9 +124,7 @@ fn failed(turn: &mut Turn, flight: Flight, error: &Error, stage: Stage) -> Try {
     if turn.failed(error, stage) {
         return Try::Again(flight);
     }
-    let is_malformed =
-        matches!(error.etype(), ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2);
-    flight.fail(if is_malformed { Failure::Malformed } else { Failure::Unreachable }, now());
+    flight.fail(Failure::of(error), now());
     Try::Done
 }
 

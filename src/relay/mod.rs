@@ -37,11 +37,11 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
-use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
+use crate::cache::{Asked, Cache, Encodings, Failure, KeyParts, Times};
 use crate::config::Origin;
 use crate::model::Method;
 use crate::rewrite::{LinkMap, Links};
-use crate::telemetry::{Journal, Lane, Limit};
+use crate::telemetry::{Journal, Lane, Limit, PlatformError};
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
 use transform::{Transform, Wanted};
 
@@ -346,13 +346,12 @@ impl ProxyHttp for Relay {
                         ctx.relayed = None;
                         self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new).ok()
                     }
-                    _ => self.responder.fail(&visit.facts, status, Ready::new).ok(),
+                    _ => ctx.relayed.as_ref().and_then(|relayed| {
+                        let retry_after = ctx.busy.as_ref().map_or(RETRY_AFTER, Busy::seconds);
+                        self.responder.stand_in(&visit.facts, relayed, status, Some(retry_after), Ready::new).ok()
+                    }),
                 };
-                if let Some(mut ready) = ready {
-                    if let Some(busy) = &ctx.busy {
-                        // A number can stand in a header.
-                        let _ = ready.header.insert_header(header::RETRY_AFTER, busy.seconds());
-                    }
+                if let Some(ready) = ready {
                     // An error means that the client is gone.
                     let _ = write(ready, session, visit).await;
                 }
@@ -405,6 +404,26 @@ fn links(visit: &Visit, relayed: &Relayed, platform: &Platform) -> Option<Links>
     Some(Links::new(Arc::new(LinkMap::new(hosts, prefix, elsewhere)), scheme, host))
 }
 
+impl Failure {
+    /// What kind of failure an error of a platform is.
+    fn of(error: &Error) -> Self {
+        match platforms::classify(error) {
+            PlatformError::Timeout => Failure::Late,
+            PlatformError::Protocol | PlatformError::Reset => Failure::Malformed,
+            _ => Failure::Unreachable,
+        }
+    }
+
+    /// The status of the answer.
+    fn status(self) -> u16 {
+        match self {
+            Failure::Malformed => 502,
+            Failure::Late => 504,
+            Failure::Unreachable | Failure::Dropped => 503,
+        }
+    }
+}
+
 /// Whose fault it is that a request came to nothing.
 enum Fault {
     /// The client's, which is told so.
@@ -430,11 +449,7 @@ impl Fault {
                 Fault::Client(Refusal::BODY_TOO_SLOW)
             }
             (_, ErrorSource::Downstream) => Fault::Gone,
-            (
-                ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout,
-                ErrorSource::Upstream,
-            ) => Fault::Other(504),
-            (_, ErrorSource::Upstream) => Fault::Other(502),
+            (_, ErrorSource::Upstream) => Fault::Other(Failure::of(error).status()),
             _ => Fault::Other(500),
         }
     }
@@ -487,6 +502,9 @@ async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()>
 /// How long a client may be silent that speaks another protocol by now, and how long Pingora keeps a connection of which
 /// the door says that it stays.
 const PLATFORM_TIME: Duration = Duration::from_secs(60);
+
+/// Seconds after which a platform that gave no answer may be worth trying.
+const RETRY_AFTER: u64 = 10;
 
 /// What Pingora keeps of a request's body, in bytes (its `BODY_BUF_LIMIT`).
 const KEPT_BODY: usize = 64 * 1024;

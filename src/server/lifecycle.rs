@@ -20,6 +20,7 @@ use tokio::{
 use super::service_manager;
 use super::sockets::Sockets;
 use super::upgrade::{self, Control, NAME, Outcome, Predecessor, Start, Successor};
+use super::warm::Warm;
 use crate::config::{Gateway, Process};
 use crate::door::{Drain, Workers};
 use crate::monitor::Monitor;
@@ -57,6 +58,7 @@ pub(super) struct Lifecycle {
     monitor: Arc<Monitor>,
     welcome: String,
     start: Start,
+    warm: Option<Arc<Warm>>,
 }
 
 /// Why serving ends.
@@ -76,9 +78,11 @@ impl Lifecycle {
         succession: Option<Succession>,
         monitor: Arc<Monitor>,
         welcome: String,
+        warm: Option<Warm>,
     ) -> Self {
         let (process, start) = (gateway.process.clone(), Start::of_this_process());
-        Lifecycle { process, stop, serving: Mutex::new(Some((serving, succession))), monitor, welcome, start }
+        let (serving, warm) = (Mutex::new(Some((serving, succession))), warm.map(Arc::new));
+        Lifecycle { process, stop, serving, monitor, welcome, start, warm }
     }
 
     async fn run(&self, mut serving: Serving, succession: Option<Succession>) {
@@ -88,17 +92,27 @@ impl Lifecycle {
             End::Stop(order) => {
                 drop(control);
                 self.leave(&mut serving, order, &mut orders).await;
+                serving.close().await;
+                self.drain(&serving, &mut orders).await;
+                self.save_cache().await;
             }
             End::Succeeded(successor) => {
                 serving.leave_to(&successor);
                 control.into_iter().for_each(|control| successor.leave_control(control));
                 // Probes and scrapes go to the new one at once.
                 serving.close_admin().await;
+                serving.close().await;
+                self.drain(&serving, &mut orders).await;
             }
         }
-        serving.close().await;
-        self.drain(&serving, &mut orders).await;
         serving.end().await;
+    }
+
+    async fn save_cache(&self) {
+        if let Some(warm) = self.warm.clone() {
+            // It reports by itself.
+            let _ = tokio::task::spawn_blocking(move || warm.save()).await;
+        }
     }
 
     /// From here on the gateway is there for everybody, and the process before this one may go.
@@ -135,6 +149,8 @@ impl Lifecycle {
             let Some(control) = control else { continue };
             log::info!("upgrade: starting a new process");
             service_manager::status("upgrading");
+            // The new one reads it when it starts.
+            self.save_cache().await;
             let result = tokio::select! {
                 order = orders.next_end() => Err((Some(order), "the gateway is stopping".to_owned())),
                 result = Successor::start(&self.start, control, &serving.sockets) => result.map_err(|error| (None, error)),
@@ -147,6 +163,7 @@ impl Lifecycle {
                 }
                 Err((order, error)) => {
                     log::error!("upgrade: failed, so this process goes on: {error}");
+                    self.warm.iter().for_each(|warm| warm.discard());
                     service_manager::status("serving; the last upgrade failed");
                     (Outcome::failed(error), order.map(End::Stop))
                 }

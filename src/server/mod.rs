@@ -37,11 +37,13 @@ use crate::telemetry::Metrics;
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
+use warm::Warm;
 
 mod lifecycle;
 mod service_manager;
 mod sockets;
 pub mod upgrade;
+mod warm;
 mod welcome;
 
 /// Seconds that background work may take to end.
@@ -180,6 +182,8 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
         object_bytes: gateway.cache.object_bytes,
         flight_bytes: gateway.cache.flight_bytes,
     });
+    let warm = Warm::new(gateway, &cache);
+    warm.iter().for_each(Warm::load);
     relay::numbers::show(&metrics, &cache)?;
     let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone());
     let drain = Drain::new();
@@ -196,7 +200,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     server.add_service(background_service("clock", Background::Clock(clock)));
     let platforms = Background::Platforms(platforms, reloader.live().clone());
     server.add_service(background_service("platforms", platforms));
-    let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome);
+    let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome, warm);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
 }
 

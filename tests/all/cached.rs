@@ -21,13 +21,13 @@ use crate::relay::{HOST, gateway};
 use crate::serve::{metric, until};
 
 /// A platform that answers every request with `answer(path)`, a whole message, and counts them.
-struct Scripted {
-    address: SocketAddr,
+pub struct Scripted {
+    pub address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
 impl Scripted {
-    fn start(answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
@@ -63,12 +63,12 @@ impl Scripted {
         Scripted { address, asked }
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(SeqCst)
     }
 }
 
-fn message(fields: &str, body: &[u8]) -> Vec<u8> {
+pub fn message(fields: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
@@ -226,7 +226,7 @@ fn a_platform_that_is_down_leaves_its_pages_behind() {
             message("Cache-Control: max-age=0\r\nConnection: close\r\n", b"page")
         }
     });
-    let (_routes, mut gateway) = gateway(origin.address);
+    let (routes, mut gateway) = gateway(origin.address);
     let running = Lane::Fast.start(gateway.clone());
     let mut client = Lane::Fast.client(&running);
     assert_eq!(client.get(HOST, "/r/1").text(), "page");
@@ -236,9 +236,19 @@ fn a_platform_that_is_down_leaves_its_pages_behind() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     gateway.platforms.get_mut("new").unwrap().origins = vec![Origin::parse(&format!("http://{unused}")).unwrap()];
     let running = Lane::Fast.start(gateway);
-    let got = Lane::Fast.client(&running).get(HOST, "/r/1");
-    assert_eq!((got.status, got.header("retry-after").is_empty()), (503, false));
-    assert!(got.text().contains("</html>"));
+    let mut client = Lane::Fast.client(&running);
+    let mut standing_in = || {
+        let got = client.get(HOST, "/r/1");
+        assert_eq!((got.status, got.header("retry-after"), got.header("cache-control")), (503, "10", "no-store"));
+        got.text()
+    };
+    assert!(standing_in().contains("does not answer for now"));
+    // The site's own page.
+    let site = fs::read_to_string(routes.path().join("a.toml")).unwrap();
+    fs::write(routes.path().join("a.toml"), format!("stand-by = \"<h1>\\u6b63在维护</h1>\"\n{site}")).unwrap();
+    running.reloader.reload_now().unwrap();
+    assert_eq!(standing_in(), "<h1>正在维护</h1>");
+    drop(client);
     running.stop();
 }
 

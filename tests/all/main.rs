@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod misbehaving;
 mod oracle;
+mod outage;
 mod pages;
 mod payloads;
 mod platform;

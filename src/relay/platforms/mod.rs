@@ -66,7 +66,7 @@ use crate::telemetry::Metrics;
 
 pub use endpoint::Connection;
 pub use platform::{Busy, Platform};
-pub use turn::{Stage, Turn};
+pub use turn::{Stage, Turn, classify};
 pub use watch::Lookup;
 
 /// All platforms of a gateway.

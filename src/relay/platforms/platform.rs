@@ -126,7 +126,7 @@ impl Platform {
             // Whether it came in time shows in what there is to choose from.
             let _ = timeout(self.config.connect_time, resolved.wait_for(|&resolved| resolved)).await;
         }
-        if !self.is_open() {
+        if self.is_down() {
             return Err(self.unavailable());
         }
         let permit = self.permit().await?;
@@ -152,10 +152,10 @@ impl Platform {
         }
     }
 
-    /// Whether any origin may be asked now.
-    fn is_open(&self) -> bool {
+    /// Whether no origin may be asked now.
+    pub fn is_down(&self) -> bool {
         let now = self.now();
-        self.endpoints.load().iter().any(|end| matches!(end.circuit.state(now), State::Well | State::Due))
+        !self.endpoints.load().iter().any(|end| matches!(end.circuit.state(now), State::Well | State::Due))
     }
 
     fn unavailable(&self) -> Busy {

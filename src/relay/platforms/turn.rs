@@ -37,6 +37,7 @@ pub struct Turn {
     /// To be waited for before the next try.
     pause: Duration,
     is_over: bool,
+    is_hurried: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -77,6 +78,7 @@ impl Turn {
             distrusts_pool: false,
             pause: Duration::ZERO,
             is_over: false,
+            is_hurried: false,
             _permit: permit,
         }
     }
@@ -89,6 +91,11 @@ impl Turn {
     /// Whether the request tries an origin that has failed before, on behalf of all others: it may take long to fail.
     pub fn is_trial(&self) -> bool {
         self.is_trial
+    }
+
+    /// There is something else to answer with: an origin that refuses a connection is given no time to start again.
+    pub fn hurry(&mut self) {
+        self.is_hurried = true;
     }
 
     /// The origin that is asked now, as the configuration names it.
@@ -175,8 +182,13 @@ impl Turn {
         };
         self.tries += 1;
         self.distrusts_pool |= stage != Stage::Connecting;
-        // An origin that refuses connections may be starting.
-        let may_return = stage == Stage::Connecting && class == PlatformError::Connect;
+        // An origin that refuses connections may be starting; one that ends them, stopping, unless it is what is asked for that
+        // ends it.
+        let may_return = match (stage, class) {
+            (Stage::Connecting, PlatformError::Connect) => !self.is_hurried,
+            (_, PlatformError::Reset) => !self.is_hurried && self.tries == 1,
+            _ => false,
+        };
         if again && has_time && self.tries <= self.platform.config.retries && self.move_on(may_return) {
             self.platform.metrics.retries.inc();
             return true;
@@ -229,7 +241,7 @@ impl fmt::Debug for Turn {
 }
 
 /// What went wrong, as far as dashboards and retries care.
-fn classify(error: &Error) -> PlatformError {
+pub fn classify(error: &Error) -> PlatformError {
     match error.etype() {
         ErrorType::ConnectTimedout
         | ErrorType::ReadTimedout
@@ -249,5 +261,5 @@ fn classify(error: &Error) -> PlatformError {
     }
 }
 
-/// How long the only origin is given after it refused a connection, times the number of tries.
+/// How long the only origin is given after it refused or ended a connection, times the number of tries.
 const PAUSE: Duration = Duration::from_millis(100);
