@@ -31,6 +31,16 @@ class Table:
         return range(host * self.per_host, (host + 1) * self.per_host)
 
 
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody has."""
+    # All at once, so that they differ.
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
 class Peer:
     """What they have in common. A change is prepared as `pending`, then moved over the file it replaces: at once."""
 
@@ -38,14 +48,7 @@ class Peer:
 
     def __init__(self, name, binary, work):
         self.name, self.binary, self.work, self.folder = name, binary, work, work / name
-        self.ports = {}
-        sockets = []
-        for use in ("http", "https", "admin"):
-            # All at once, so that they differ.
-            sockets.append(socket.create_server(("127.0.0.1", 0)))
-            self.ports[use] = sockets[-1].getsockname()[1]
-        for each in sockets:
-            each.close()
+        self.ports = dict(zip(("http", "https", "admin"), free_ports(3)))
         self.folder.mkdir(parents=True)
 
     def configure(self, table):
