@@ -16,7 +16,7 @@ use super::{
 };
 use crate::answer::{Relayed, session::Ready};
 use crate::cache::{
-    Asked, Body, CACHE_STATUS, Failure, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
+    Asked, Body, CACHE_STATUS, Failure, Flight, Followed, Follower, Interim, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
 };
 use crate::model::Method;
 
@@ -41,7 +41,7 @@ impl Relay {
             down: false,
         };
         loop {
-            let follower: Follower = match self.cache.lookup(&asked) {
+            let mut follower: Follower = match self.cache.lookup(&asked) {
                 Lookup::Hit(hit) => return send(session, hit.respond(&asked)).await,
                 Lookup::Stale(hit, flight) => {
                     if let Some(flight) = flight {
@@ -61,24 +61,30 @@ impl Relay {
                     return write(ready, session, visit).await.map(|()| true);
                 }
             };
-            let followed = tokio::select! {
-                followed = follower.reply(&asked) => followed,
-                // The fetch goes on: others may want it.
-                gone = session.downstream_session.read_body_or_idle(true) => {
-                    let why = gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed));
-                    return Err(why.into_down());
-                }
-            };
-            match followed {
-                Followed::Reply(reply) => return send(session, reply).await,
-                Followed::Again => {}
-                Followed::Failed(failure) => {
-                    let status = if failure == Failure::Malformed { 502 } else { 503 };
-                    let mut ready = self.responder.fail(&visit.facts, status, Ready::new)?;
-                    if status == 503 {
-                        ready.header.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
+            loop {
+                let followed = tokio::select! {
+                    followed = follower.reply(&asked) => followed,
+                    // The fetch goes on: others may want it.
+                    gone = session.downstream_session.read_body_or_idle(true) => {
+                        let why = gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed));
+                        return Err(why.into_down());
                     }
-                    return write(ready, session, visit).await.map(|()| true);
+                };
+                match followed {
+                    Followed::Interim(interim, again) => {
+                        send_interim(session, &interim).await?;
+                        follower = again;
+                    }
+                    Followed::Reply(reply) => return send(session, reply).await,
+                    Followed::Again => break,
+                    Followed::Failed(failure) => {
+                        let status = if failure == Failure::Malformed { 502 } else { 503 };
+                        let mut ready = self.responder.fail(&visit.facts, status, Ready::new)?;
+                        if status == 503 {
+                            ready.header.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
+                        }
+                        return write(ready, session, visit).await.map(|()| true);
+                    }
                 }
             }
         }
@@ -128,6 +134,19 @@ impl Relay {
         tokio::spawn(fetch.run(flight));
         Ok(())
     }
+}
+
+/// Sends the head of an interim answer, which a client of HTTP/1.0 can't take (RFC 9110, 15.2). (Pingora doesn't send it
+/// over HTTP/2.)
+async fn send_interim(session: &mut Session, interim: &Interim) -> Result<()> {
+    if session.req_header().version == Version::HTTP_10 {
+        return Ok(());
+    }
+    let mut head = ResponseHeader::build_no_case(interim.status, Some(interim.fields.len()))?;
+    for (name, value) in &interim.fields {
+        head.append_header(name, value)?;
+    }
+    session.write_response_header(Box::new(head), false).await
 }
 
 /// Sends an answer of the cache.

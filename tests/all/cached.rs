@@ -165,6 +165,44 @@ fn a_thousand_who_want_the_same_are_one_request() {
 }
 
 #[test]
+fn hints_before_an_answer_are_passed_on_and_not_stored() {
+    let origin = Scripted::start(|_, _| {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nServer: IIS\r\n\r\n".repeat(2);
+        [hints.as_bytes(), &message("Cache-Control: max-age=60\r\n", b"page")].concat()
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    for lane in [Lane::Fast, Lane::Tls13] {
+        let running = lane.start(gateway.clone());
+        let mut wire = lane.dial(&running, HOST).open().unwrap();
+        for hints in [2, 0] {
+            wire.send(&head("GET", HOST, b"/r/1", &[], b"")).unwrap();
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"page") {
+                assert_eq!(wire.hear(&mut heard, PATIENCE), Heard::Bytes, "{}", heard.escape_ascii());
+            }
+            let text = String::from_utf8(heard).unwrap().to_ascii_lowercase();
+            let heads: Vec<&str> = text.split("\r\n\r\n").collect();
+            assert_eq!(heads.len(), hints + 2, "{lane}: {text}");
+            for hint in &heads[..hints] {
+                assert_eq!(*hint, "http/1.1 103 early hints\r\nlink: </a.css>; rel=preload", "{lane}");
+            }
+            assert!(heads[hints].starts_with("http/1.1 200 ok") && !heads[hints].contains("link"), "{lane}: {text}");
+        }
+        // The last century has no hints.
+        let old = format!("GET /r/2 HTTP/1.0\r\nHost: {HOST}\r\n\r\n");
+        let mut wire = lane.dial(&running, HOST).open().unwrap();
+        wire.send(old.as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"page") {
+            assert_eq!(wire.hear(&mut heard, PATIENCE), Heard::Bytes, "{}", heard.escape_ascii());
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 200 OK"), "{lane}: {}", heard.escape_ascii());
+        running.stop();
+    }
+    assert_eq!(origin.asked(), 4);
+}
+
+#[test]
 fn links_lead_to_the_old_host() {
     for &lane in LANES {
         let origin = Scripted::start(|path, head| {
