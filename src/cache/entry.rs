@@ -162,9 +162,9 @@ pub(super) fn stored_fields(fields: &HeaderMap, withheld: &[HeaderName], times: 
         stored.remove(name);
     }
     stored.remove(header::AGE);
-    if date::of(&stored, &header::DATE).is_none() {
-        stored.insert(header::DATE, date::write(times.received));
-    }
+    // In the form in which it is sent (RFC 9110, 5.6.7).
+    let date = date::of(&stored, &header::DATE).unwrap_or(times.received);
+    stored.insert(header::DATE, date::write(date));
     stored
 }
 

@@ -42,12 +42,12 @@ impl Relay {
         };
         loop {
             let mut follower: Follower = match self.cache.lookup(&asked) {
-                Lookup::Hit(hit) => return send(session, hit.respond(&asked)).await,
+                Lookup::Hit(hit) => return send(session, visit, hit.respond(&asked)).await,
                 Lookup::Stale(hit, flight) => {
                     if let Some(flight) = flight {
                         self.fetch(session, visit, relayed, &platform, flight)?;
                     }
-                    return send(session, hit.respond(&asked)).await;
+                    return send(session, visit, hit.respond(&asked)).await;
                 }
                 Lookup::Fetch(flight, follower) => {
                     self.fetch(session, visit, relayed, &platform, flight)?;
@@ -75,7 +75,7 @@ impl Relay {
                         send_interim(session, &interim).await?;
                         follower = again;
                     }
-                    Followed::Reply(reply) => return send(session, reply).await,
+                    Followed::Reply(reply) => return send(session, visit, reply).await,
                     Followed::Again => break,
                     Followed::Failed(failure) => {
                         let status = if failure == Failure::Malformed { 502 } else { 503 };
@@ -150,7 +150,8 @@ async fn send_interim(session: &mut Session, interim: &Interim) -> Result<()> {
 }
 
 /// Sends an answer of the cache.
-async fn send(session: &mut Session, reply: Reply) -> Result<bool> {
+async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool> {
+    visit.date.leave(&reply.fields);
     let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.fields.len() + 1))?;
     for (name, value) in &reply.fields {
         head.append_header(name, value)?;
