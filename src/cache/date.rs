@@ -1,4 +1,5 @@
-//! HTTP-dates (RFC 9110, 5.6.7), read strictly: a date in doubt is no date, and a response without one is stale.
+//! HTTP-dates (RFC 9110, 5.6.7), read strictly: a date in doubt is no date, and a response without one is stale. Only
+//! case does not matter (RFC 9111, 4.2).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{Timestamp, civil, fmt::rfc2822, tz::TimeZone};
@@ -24,8 +25,11 @@ pub(super) fn write(seconds: i64) -> HeaderValue {
 
 fn imf_fixdate(text: &str) -> Option<i64> {
     let (weekday, rest) = text.split_once(", ")?;
-    let rest = rest.strip_suffix(" GMT")?;
-    if !DAYS.iter().any(|day| &day[..3] == weekday) || rest.len() != "06 Nov 1994 08:49:37".len() || !rest.is_ascii() {
+    let rest = without_zone(rest)?;
+    if !DAYS.iter().any(|day| day[..3].eq_ignore_ascii_case(weekday))
+        || rest.len() != "06 Nov 1994 08:49:37".len()
+        || !rest.is_ascii()
+    {
         return None;
     }
     let (date, time) = rest.split_at(11);
@@ -35,9 +39,9 @@ fn imf_fixdate(text: &str) -> Option<i64> {
 
 fn rfc850(text: &str) -> Option<i64> {
     let (weekday, rest) = text.split_once(", ")?;
-    let (date, time) = rest.strip_suffix(" GMT")?.split_once(' ')?;
+    let (date, time) = without_zone(rest)?.split_once(' ')?;
     let [day, name, year] = words(date, '-')?;
-    if !DAYS.contains(&weekday) {
+    if !DAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday)) {
         return None;
     }
     // A year more than 50 ahead is the last one with these digits.
@@ -55,7 +59,7 @@ fn asctime(text: &str) -> Option<i64> {
     }
     let day = text[8..10].trim_start();
     let separated = [3, 7, 10, 19].iter().all(|&at| text.as_bytes()[at] == b' ');
-    if !separated || !DAYS.iter().any(|name| name[..3] == text[..3]) {
+    if !separated || !DAYS.iter().any(|day| day[..3].eq_ignore_ascii_case(&text[..3])) {
         return None;
     }
     seconds(number(&text[20..], 4)?, month(&text[4..7])?, number(day, day.len())?, &text[11..19])
@@ -68,6 +72,12 @@ fn seconds(year: i16, month: i8, day: i16, time: &str) -> Option<i64> {
     let second = small(second)?.min(if second == "60" { 59 } else { i8::MAX });
     let time = civil::DateTime::new(year, month, i8::try_from(day).ok()?, small(hour)?, small(minute)?, second, 0);
     Some(time.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
+/// The text before the zone, of which there is only one.
+fn without_zone(text: &str) -> Option<&str> {
+    let (rest, zone) = text.split_at_checked(text.len().checked_sub(" GMT".len())?)?;
+    zone.eq_ignore_ascii_case(" GMT").then_some(rest)
 }
 
 fn words(text: &str, separator: char) -> Option<[&str; 3]> {
@@ -83,7 +93,7 @@ fn number(digits: &str, len: usize) -> Option<i16> {
 }
 
 fn month(name: &str) -> Option<i8> {
-    (1..).zip(MONTHS).find_map(|(number, month)| (month == name).then_some(number))
+    (1..).zip(MONTHS).find_map(|(number, month)| month.eq_ignore_ascii_case(name).then_some(number))
 }
 
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -97,6 +107,9 @@ mod tests {
     #[test]
     fn rfc_9110_5_6_7_three_spellings_of_one_second() {
         for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+        for text in ["SUN, 06 nov 1994 08:49:37 gMT", "sunday, 06-NOV-94 08:49:37 Gmt", "sun nov  6 08:49:37 1994"] {
             assert_eq!(parse(text.as_bytes()), Some(784_111_777), "{text}");
         }
         assert_eq!(write(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -119,7 +132,8 @@ mod tests {
             "Thu, 32 Aug 2050 02:01:18 GMT",
             "Thu, 18 Aug 2050 24:01:18 GMT",
             "Thu, 18 Aug 2050 02:01:61 GMT",
-            "THU, 18 Aug 2050 02:01:18 GMT",
+            "Thursday, 18 Aug 2050 02:01:18 GMT",
+            "é GMT",
             "Thu, 1é Aug 2050 02:01:18 GMT",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");

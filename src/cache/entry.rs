@@ -162,9 +162,9 @@ pub(super) fn stored_fields(fields: &HeaderMap, withheld: &[HeaderName], times: 
         stored.remove(name);
     }
     stored.remove(header::AGE);
-    if date::of(&stored, &header::DATE).is_none() {
-        stored.insert(header::DATE, date::write(times.received));
-    }
+    // In the form in which it is sent (RFC 9110, 5.6.7).
+    let date = date::of(&stored, &header::DATE).unwrap_or(times.received);
+    stored.insert(header::DATE, date::write(date));
     stored
 }
 
@@ -194,11 +194,15 @@ fn tags(fields: &HeaderMap) -> Box<[Box<[u8]>]> {
 }
 
 /// Fields of a 304 that say nothing of the stored response (RFC 9111, 3.2): its body is not that of the 304, and the
-/// gateway may have encoded it itself.
-const NOT_UPDATED: [HeaderName; 6] = [
+/// gateway may have encoded it, or changed its links, itself.
+const NOT_UPDATED: [HeaderName; 10] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
     header::SET_COOKIE,
     HeaderName::from_static("set-cookie2"),
     HeaderName::from_static("cache-status"),

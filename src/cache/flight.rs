@@ -2,7 +2,7 @@
 //!
 //! Whoever holds the [`Flight`] fetches, in a task of its own; every client has a [`super::Follower`].
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::{Notify, watch};
@@ -50,6 +50,8 @@ pub(super) struct State {
     /// What the response was chosen by: before it is there, what it will be chosen by, where that is known.
     pub selecting: Option<Selecting>,
     pub buffer: Buffer,
+    /// Interim responses that the leader has yet to be given.
+    pub interim: VecDeque<Interim>,
     /// Whether others may join.
     open: bool,
     /// Whether it was purged on its way.
@@ -69,6 +71,15 @@ pub(super) enum Stage {
     Failed(Failure),
 }
 
+/// The head of an interim response (RFC 9110, 15.2), which is for the one who asked and never stored.
+#[derive(Clone, Debug)]
+pub struct Interim {
+    /// The status.
+    pub status: u16,
+    /// Its fields.
+    pub fields: HeaderMap,
+}
+
 /// The head of a response that is coming.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -83,7 +94,14 @@ pub(super) struct Head {
 
 impl Shared {
     pub fn new(selecting: Option<Selecting>, open: bool) -> Self {
-        let state = State { stage: Stage::Waiting, selecting, buffer: Buffer::keeping(), open, purged: false };
+        let state = State {
+            stage: Stage::Waiting,
+            selecting,
+            buffer: Buffer::keeping(),
+            interim: VecDeque::new(),
+            open,
+            purged: false,
+        };
         Shared { state: state.into(), changed: watch::Sender::new(()), room: Notify::new() }
     }
 
@@ -194,6 +212,23 @@ impl Flight {
             }
         }
         fields
+    }
+
+    /// Passes on the head of an interim response, 102 or 103; the others are about the connection.
+    pub fn interim(&self, status: u16, mut fields: HeaderMap) {
+        if !(102..200).contains(&status) {
+            return;
+        }
+        policy::remove_hop_by_hop(&mut fields);
+        let shared = &self.course.shared;
+        {
+            let waiting = &mut lock(&shared.state).interim;
+            if waiting.len() == MAX_INTERIM {
+                return;
+            }
+            waiting.push_back(Interim { status, fields });
+        }
+        shared.changed.send_replace(());
     }
 
     /// Takes the head of the platform's final response (no 1xx). `fields` may still have those of the connection.
@@ -310,3 +345,6 @@ pub(super) fn serves_errors(entry: &Entry, is_down: bool, now: i64) -> bool {
 fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
+
+/// Most interim responses that wait for the leader; the rest is dropped.
+const MAX_INTERIM: usize = 8;

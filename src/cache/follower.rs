@@ -10,7 +10,7 @@ use super::{
     buffer::{Place, Reader},
     conditions,
     entry::stored_fields,
-    flight::{Head, Shared, Stage},
+    flight::{Head, Interim, Shared, Stage},
     reply::not_modified,
     status::{self, CACHE_STATUS},
     sync::lock,
@@ -30,6 +30,8 @@ pub struct Follower {
 /// What came of waiting.
 #[derive(Debug)]
 pub enum Followed {
+    /// An interim response, to be sent at once; the answer has yet to be waited for.
+    Interim(Interim, Follower),
     /// An answer.
     Reply(Reply),
     /// It is not for this request: look up again.
@@ -45,10 +47,14 @@ impl Follower {
         Follower { cache: cache.clone(), shared: shared.clone(), changed, place, leads }
     }
 
-    /// Waits for the head of the response. May be dropped, and ends when the flight does.
+    /// Waits for the head of the response, or of one before it. May be dropped, and ends when the flight does.
     pub async fn reply(mut self, asked: &Asked<'_>) -> Followed {
         loop {
             self.changed.borrow_and_update();
+            let interim = if self.leads { lock(&self.shared.state).interim.pop_front() } else { None };
+            if let Some(interim) = interim {
+                return Followed::Interim(interim, self);
+            }
             if let Some(followed) = self.look(asked) {
                 return followed;
             }

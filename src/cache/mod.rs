@@ -58,7 +58,7 @@ use http::{HeaderMap, Method, header};
 pub use buffer::{Aborted, Reader};
 pub use entry::Entry;
 pub use filling::{Filling, Stopped};
-pub use flight::{Failure, Flight, Outcome};
+pub use flight::{Failure, Flight, Interim, Outcome};
 pub use follower::{Followed, Follower};
 pub use freshness::Times;
 pub use key::KeyParts;

@@ -1,7 +1,7 @@
 //! Which of several responses to one URL suits a request (RFC 9111, 4.1), with values normalised so that spellings of
 //! one wish are one.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::lists::{list, weight};
 
@@ -98,8 +98,19 @@ impl Selecting {
 
     /// Whether the request chooses it too.
     pub fn suits(&self, request: &HeaderMap) -> bool {
+        self.suits_in(None, request)
+    }
+
+    /// Whether the request chooses a response in this language: as [`Self::suits`], but whoever likes no other language
+    /// as much as this one need not have said so in the same words (RFC 9111, 4.1).
+    pub fn suits_in(&self, language: Option<&HeaderValue>, request: &HeaderMap) -> bool {
+        let prefers = || language.is_some_and(|language| prefers(request, language.as_bytes()));
+        let is_same = |name: &HeaderName, value: &[u8]| *normalised(name, request) == *value;
         self.encodings.is_none_or(|encodings| encodings == Encodings::of(request))
-            && self.others.iter().all(|(name, value)| normalised(name, request) == *value)
+            && self
+                .others
+                .iter()
+                .all(|(name, value)| is_same(name, value) || (*name == header::ACCEPT_LANGUAGE && prefers()))
     }
 
     /// Whether a request without any other field that matters chooses it.
@@ -125,9 +136,8 @@ fn languages(members: &[&[u8]]) -> Box<[u8]> {
     let mut tags: Vec<(u16, Vec<u8>)> = members
         .iter()
         .map(|member| {
-            let end = memchr::memchr(b';', member).unwrap_or(member.len());
-            let (tag, parameters) = member.split_at(end);
-            (1_000 - weight(parameters), tag.trim_ascii().to_ascii_lowercase())
+            let (tag, weight) = language(member);
+            (1_000 - weight, tag.to_ascii_lowercase())
         })
         .collect();
     tags.sort();
@@ -137,6 +147,23 @@ fn languages(members: &[&[u8]]) -> Box<[u8]> {
         text.extend_from_slice(&weight.to_be_bytes());
     }
     text.into()
+}
+
+/// Whether the request gives `wanted` a greater weight than every other language.
+fn prefers(request: &HeaderMap, wanted: &[u8]) -> bool {
+    let (mut own, mut most) = (0, 0);
+    for (tag, weight) in list(request, &header::ACCEPT_LANGUAGE).map(language) {
+        let highest = if tag.eq_ignore_ascii_case(wanted) { &mut own } else { &mut most };
+        *highest = weight.max(*highest);
+    }
+    own > most
+}
+
+/// A member of `Accept-Language` (RFC 9110, 12.5.4): the tag and its weight.
+fn language(member: &[u8]) -> (&[u8], u16) {
+    let end = memchr::memchr(b';', member).unwrap_or(member.len());
+    let (tag, parameters) = member.split_at(end);
+    (tag.trim_ascii(), weight(parameters))
 }
 
 /// The codings, as bits from the lowest.
@@ -150,7 +177,6 @@ const MAX_NAMES: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -200,6 +226,29 @@ mod tests {
             let selecting = Selecting::of(&vary(vary_value), &fields(first), &[]).unwrap();
             assert_eq!(selecting.suits(&fields(second)), suits, "{vary_value} {first:?} {second:?}");
             assert_eq!(selecting.again(&fields(second)) == selecting, suits);
+        }
+    }
+
+    #[test]
+    fn rfc_9111_4_1_the_language_of_a_response_is_for_all_who_like_it_best() {
+        let vary = fields(&[("vary", "Accept-Language")]);
+        let selecting = Selecting::of(&vary, &fields(&[("accept-language", "en, de")]), &[]).unwrap();
+        for (wanted, language, suits) in [
+            ("fr;q=0.5, de;q=1.0", Some("de"), true),
+            ("zh-cn,zh;q=0.9,en;q=0.8", Some("zh-CN"), true),
+            ("de, en", None, true),
+            ("de", None, false),
+            ("de, fr", Some("de"), false),
+            ("de;q=0.5, fr", Some("de"), false),
+            ("de-AT", Some("de"), false),
+            ("*, de;q=0.9", Some("de"), false),
+            ("de;q=0", Some("de"), false),
+            ("de", Some("de, en"), false),
+            ("", Some("de"), false),
+        ] {
+            let language = language.map(HeaderValue::from_static);
+            let request = fields(&[("accept-language", wanted)]);
+            assert_eq!(selecting.suits_in(language.as_ref(), &request), suits, "{wanted} {language:?}");
         }
     }
 

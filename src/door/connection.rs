@@ -30,7 +30,9 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::body::Body;
+use super::dated::Dated;
 pub(super) use super::pace::Pace;
+use crate::relay::AnswerDate;
 
 /// A socket that was accepted.
 #[derive(Debug)]
@@ -73,6 +75,7 @@ struct Exchange {
     /// Bytes that have arrived and not been handed on.
     ahead: Vec<u8>,
     pace: Pace,
+    dated: Dated,
 }
 
 /// What is being sent, by somebody who does not see to it that it is taken.
@@ -135,9 +138,9 @@ impl Connection {
     }
 
     /// Lets readers see no further than `body`, and have `ahead` first. Neither may the body come slower than `rate` bytes
-    /// a second, nor may answers be taken more slowly.
-    pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32) {
-        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate) }));
+    /// a second, nor may answers be taken more slowly. The answer gets its `date`.
+    pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32, date: AnswerDate) {
+        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate), dated: Dated::new(date) }));
         self.watch_sending(rate);
     }
 
@@ -209,6 +212,14 @@ impl Exchange {
         buf.put_slice(&self.ahead[..passed]);
         self.ahead.drain(..passed);
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(transport).poll_write(cx, &self.dated.overlay(buf));
+        if let Poll::Ready(Ok(count)) = &written {
+            self.dated.written(*count);
+        }
+        written
     }
 
     /// Waits for the client to go away; what it sends meanwhile is for the next request.
@@ -284,7 +295,10 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.transport).poll_write(cx, buf);
+        let written = match &mut this.exchange {
+            None => Pin::new(&mut this.transport).poll_write(cx, buf),
+            Some(exchange) => exchange.poll_write(&mut this.transport, cx, buf),
+        };
         this.written(cx, written)
     }
 

@@ -16,6 +16,7 @@
 pub mod body;
 mod clients;
 mod connection;
+mod dated;
 mod drain;
 mod handshake;
 pub mod head;

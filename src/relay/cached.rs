@@ -16,7 +16,9 @@ use super::{
     write,
 };
 use crate::answer::{Relayed, session::Ready};
-use crate::cache::{Asked, Body, CACHE_STATUS, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply};
+use crate::cache::{
+    Asked, Body, CACHE_STATUS, Flight, Followed, Follower, Interim, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
+};
 use crate::model::Method;
 
 impl Relay {
@@ -40,13 +42,13 @@ impl Relay {
             down: platform.is_down(),
         };
         loop {
-            let follower: Follower = match self.cache.lookup(&asked) {
-                Lookup::Hit(hit) => return send(session, hit.respond(&asked)).await,
+            let mut follower: Follower = match self.cache.lookup(&asked) {
+                Lookup::Hit(hit) => return send(session, visit, hit.respond(&asked)).await,
                 Lookup::Stale(hit, flight) => {
                     if let Some(flight) = flight {
                         self.fetch(session, visit, relayed, &platform, flight)?;
                     }
-                    return send(session, hit.respond(&asked)).await;
+                    return send(session, visit, hit.respond(&asked)).await;
                 }
                 Lookup::Fetch(flight, follower) => {
                     self.fetch(session, visit, relayed, &platform, flight)?;
@@ -60,13 +62,19 @@ impl Relay {
                     return write(ready, session, visit).await.map(|()| true);
                 }
             };
-            match self.follow(session, follower, &asked, relayed.serving().patience).await? {
-                Followed::Reply(reply) => return send(session, reply).await,
-                Followed::Again => {}
-                Followed::Failed(failure) => {
-                    let (status, time) = (failure.status(), Some(RETRY_AFTER));
-                    let ready = self.responder.stand_in(&visit.facts, relayed, status, time, Ready::new)?;
-                    return write(ready, session, visit).await.map(|()| true);
+            loop {
+                match self.follow(session, follower, &asked, relayed.serving().patience).await? {
+                    Followed::Interim(interim, again) => {
+                        send_interim(session, &interim).await?;
+                        follower = again;
+                    }
+                    Followed::Reply(reply) => return send(session, visit, reply).await,
+                    Followed::Again => break,
+                    Followed::Failed(failure) => {
+                        let (status, time) = (failure.status(), Some(RETRY_AFTER));
+                        let ready = self.responder.stand_in(&visit.facts, relayed, status, time, Ready::new)?;
+                        return write(ready, session, visit).await.map(|()| true);
+                    }
                 }
             }
         }
@@ -146,8 +154,22 @@ impl Relay {
     }
 }
 
+/// Sends the head of an interim answer, which a client of HTTP/1.0 can't take (RFC 9110, 15.2). (Pingora doesn't send it
+/// over HTTP/2.)
+async fn send_interim(session: &mut Session, interim: &Interim) -> Result<()> {
+    if session.req_header().version == Version::HTTP_10 {
+        return Ok(());
+    }
+    let mut head = ResponseHeader::build_no_case(interim.status, Some(interim.fields.len()))?;
+    for (name, value) in &interim.fields {
+        head.append_header(name, value)?;
+    }
+    session.write_response_header(Box::new(head), false).await
+}
+
 /// Sends an answer of the cache.
-async fn send(session: &mut Session, reply: Reply) -> Result<bool> {
+async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool> {
+    visit.date.leave(&reply.fields);
     let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.fields.len() + 1))?;
     for (name, value) in &reply.fields {
         head.append_header(name, value)?;

@@ -76,7 +76,21 @@ impl Fetch {
             // A valid name and value can be inserted.
             let _ = request.insert_header(name, value);
         }
-        let head = match ask(&mut session, request).await {
+        let serving = self.relayed.serving();
+        let hsts = self.relayed.site().and_then(|site| site.hsts.as_deref()).filter(|_| self.secure);
+        let mut wanted = Wanted {
+            links: self.links.as_ref(),
+            serving,
+            hsts,
+            accept_encoding: accept_encoding.as_ref().and_then(|value| value.to_str().ok()),
+            has_body: false,
+        };
+        let interim = |head: &ResponseHeader| {
+            let (status, mut fields) = (head.status.as_u16(), head.headers.clone());
+            Transform::new(status, &mut fields, &wanted);
+            flight.interim(status, fields);
+        };
+        let head = match ask(&mut session, request, interim).await {
             Ok(head) => head,
             Err(error) => {
                 session.shutdown().await;
@@ -87,15 +101,7 @@ impl Fetch {
         turn.answered(status);
         session.set_read_timeout(Some(self.platform.config().read_time));
         let mut fields = head.headers.clone();
-        let serving = self.relayed.serving();
-        let hsts = self.relayed.site().and_then(|site| site.hsts.as_deref()).filter(|_| self.secure);
-        let wanted = Wanted {
-            links: self.links.as_ref(),
-            serving,
-            hsts,
-            accept_encoding: accept_encoding.as_ref().and_then(|value| value.to_str().ok()),
-            has_body: true,
-        };
+        wanted.has_body = true;
         let transform = Transform::new(status, &mut fields, &wanted);
         match flight.head(status, fields, Times { requested, received: now() }) {
             Outcome::Again(flight) => {
@@ -128,8 +134,12 @@ fn failed(turn: &mut Turn, flight: Flight, error: &Error, stage: Stage) -> Try {
     Try::Done
 }
 
-/// Sends a request and waits for the head of its final answer.
-async fn ask(session: &mut HttpSession, mut request: Box<RequestHeader>) -> Result<Box<ResponseHeader>> {
+/// Sends a request and waits for the head of its final answer; `interim` gets those before it.
+async fn ask(
+    session: &mut HttpSession,
+    mut request: Box<RequestHeader>,
+    interim: impl Fn(&ResponseHeader),
+) -> Result<Box<ResponseHeader>> {
     match session {
         HttpSession::H1(_) => request.set_version(Version::HTTP_11),
         _ => {
@@ -148,7 +158,7 @@ async fn ask(session: &mut HttpSession, mut request: Box<RequestHeader>) -> Resu
     loop {
         session.read_response_header().await.map_err(Error::into_up)?;
         match session.response_header() {
-            Some(head) if head.status.is_informational() => {}
+            Some(head) if head.status.is_informational() => interim(head),
             Some(head) => return Ok(Box::new(head.clone())),
             None => {
                 return Error::e_explain(ErrorType::InvalidHTTPHeader, "an answer without a head")

@@ -126,6 +126,65 @@ fn what_may_be_stored_is_asked_for_once() {
 }
 
 #[test]
+fn a_page_is_the_same_by_the_short_way_and_the_long_one() {
+    const MADE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nCache-Control: max-age=2000000000\r\n";
+    let origin = Scripted::start(|path, _| {
+        let more = "ETag: \"1\"\r\nContent-Type: text/plain\r\nX-Twice: 1\r\nX-Twice: 2\r\nVary: Accept-Encoding\r\nAge: 7\r\n";
+        let status = path.rsplit('/').next().unwrap();
+        let body = if status.starts_with("204") { "\r\n" } else { "Content-Length: 4\r\n\r\npage" };
+        format!("HTTP/1.1 {}\r\n{MADE}{more}{body}", status.replace('_', " ")).into_bytes()
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    let running = Lane::Fast.start(gateway);
+    let mut wire = Lane::Fast.dial(&running, HOST).open().unwrap();
+    let mut ask = |path: &str, fields: &[(&str, &str)]| {
+        wire.send(&head("GET", HOST, path.as_bytes(), fields, b"")).unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(if path.ends_with("204_No_Content") { b"\r\n\r\n" } else { b"page" }) {
+            assert_eq!(wire.hear(&mut heard, PATIENCE), Heard::Bytes, "{}", heard.escape_ascii());
+        }
+        String::from_utf8(heard).unwrap()
+    };
+    let fast = || metric(&running, "waypost_lane_requests_total{lane=\"fast\"}");
+    for status in ["200_OK", "204_No_Content", "301_Moved_Permanently", "404_Not_Found", "410_Gone"] {
+        let path = format!("/r/{status}");
+        let first = ask(&path, &[]);
+        assert!(first.contains("\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{first}");
+        let before = fast();
+        let short = lines(&ask(&path, &[]));
+        assert_eq!(fast(), before + 1.0, "{status}: by the short way");
+        let long = lines(&ask(&path, &[("Cache-Control", "x")]));
+        assert_eq!(fast(), before + 1.0, "{status}: by the long way");
+        assert_eq!(short, long, "{status}");
+        assert!(short.contains(&"date: Sun, 06 Nov 1994 08:49:37 GMT".to_owned()), "{short:?}");
+    }
+    assert_eq!(origin.asked(), 5);
+    running.stop();
+}
+
+/// An answer of the cache line by line, in order of names, without what tells of the connection; age and remaining time
+/// as their sum.
+fn lines(answer: &str) -> Vec<String> {
+    let number = |line: &str| line.rsplit(['=', ' ']).next().unwrap().parse::<u64>().unwrap();
+    let (mut lines, mut sum) = (Vec::new(), 0);
+    for line in answer.split("\r\n") {
+        let (name, value) = line.split_once(": ").unwrap_or(("", line));
+        match name.to_ascii_lowercase().as_str() {
+            "connection" => {}
+            "age" => sum += number(value),
+            "cache-status" => {
+                assert!(value.starts_with("Waypost; hit; ttl="), "{value}");
+                sum += number(value);
+            }
+            name => lines.push(format!("{name}: {value}")),
+        }
+    }
+    lines.push(sum.to_string());
+    lines.sort();
+    lines
+}
+
+#[test]
 fn a_thousand_who_want_the_same_are_one_request() {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -162,6 +221,44 @@ fn a_thousand_who_want_the_same_are_one_request() {
     }
     assert_eq!(origin.asked(), 1);
     running.stop();
+}
+
+#[test]
+fn hints_before_an_answer_are_passed_on_and_not_stored() {
+    let origin = Scripted::start(|_, _| {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nServer: IIS\r\n\r\n".repeat(2);
+        [hints.as_bytes(), &message("Cache-Control: max-age=60\r\n", b"page")].concat()
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    for lane in [Lane::Fast, Lane::Tls13] {
+        let running = lane.start(gateway.clone());
+        let mut wire = lane.dial(&running, HOST).open().unwrap();
+        for hints in [2, 0] {
+            wire.send(&head("GET", HOST, b"/r/1", &[], b"")).unwrap();
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"page") {
+                assert_eq!(wire.hear(&mut heard, PATIENCE), Heard::Bytes, "{}", heard.escape_ascii());
+            }
+            let text = String::from_utf8(heard).unwrap().to_ascii_lowercase();
+            let heads: Vec<&str> = text.split("\r\n\r\n").collect();
+            assert_eq!(heads.len(), hints + 2, "{lane}: {text}");
+            for hint in &heads[..hints] {
+                assert_eq!(*hint, "http/1.1 103 early hints\r\nlink: </a.css>; rel=preload", "{lane}");
+            }
+            assert!(heads[hints].starts_with("http/1.1 200 ok") && !heads[hints].contains("link"), "{lane}: {text}");
+        }
+        // The last century has no hints.
+        let old = format!("GET /r/2 HTTP/1.0\r\nHost: {HOST}\r\n\r\n");
+        let mut wire = lane.dial(&running, HOST).open().unwrap();
+        wire.send(old.as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"page") {
+            assert_eq!(wire.hear(&mut heard, PATIENCE), Heard::Bytes, "{}", heard.escape_ascii());
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 200 OK"), "{lane}: {}", heard.escape_ascii());
+        running.stop();
+    }
+    assert_eq!(origin.asked(), 4);
 }
 
 #[test]

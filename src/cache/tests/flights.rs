@@ -108,6 +108,40 @@ async fn a_flight_that_is_dropped_is_passed_on() {
 }
 
 #[tokio::test]
+async fn rfc_9110_15_2_interim_responses_are_for_who_asked_first() {
+    let site = Site::new();
+    let fields = HeaderMap::new();
+    let (flight, mut leader) = begin(&site, &fields);
+    let Lookup::Join(follower) = site.cache.lookup(&site.asked("/", &fields)) else { panic!() };
+    for status in [100, 101, 102, 103, 103] {
+        flight.interim(status, site.map(&[("link", "</a.css>"), ("connection", "x"), ("x", "1")]));
+    }
+    for _ in 0..100 {
+        flight.interim(103, HeaderMap::new());
+    }
+    let Outcome::Body(filling) = flight.head(200, site.map(FRESH), times(&site)) else { panic!() };
+    filling.end(None).unwrap();
+    let mut seen = Vec::new();
+    let reply = loop {
+        match leader.reply(&site.asked("/", &fields)).await {
+            Followed::Interim(interim, again) => {
+                seen.push((interim.status, interim.fields));
+                leader = again;
+            }
+            Followed::Reply(reply) => break reply,
+            other => panic!("{other:?}"),
+        }
+    };
+    let statuses: Vec<u16> = seen.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [102, 103, 103, 103, 103, 103, 103, 103], "no more than are worth it");
+    assert_eq!(seen[0].1, site.map(&[("link", "</a.css>")]));
+    assert!(!reply.fields.contains_key("link"), "they are none of its fields");
+    assert!(matches!(follower.reply(&site.asked("/", &fields)).await, Followed::Again));
+    let Lookup::Hit(hit) = site.cache.lookup(&site.asked("/", &fields)) else { panic!() };
+    assert!(!hit.entry().fields().contains_key("link"));
+}
+
+#[tokio::test]
 async fn what_breaks_off_is_told_and_not_stored() {
     for (length, pieces, ends) in [(None, 1, false), (Some("3"), 2, true), (Some("1"), 1, false), (Some("9"), 1, true)]
     {

@@ -130,7 +130,7 @@ impl Site {
                         Followed::Failed(_) => {
                             Seen { status: 502, fields: HeaderMap::new(), body: Vec::new(), asked: sent }
                         }
-                        Followed::Again => panic!("the leader is answered"),
+                        Followed::Again | Followed::Interim(..) => panic!("the leader is answered"),
                     }
                 };
                 tokio::join!(client, self.fetch(flight, platform)).0

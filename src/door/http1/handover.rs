@@ -9,7 +9,7 @@ use super::{End, Event, Http1};
 use crate::answer::{Answer, Facts, wire, wire::Persistence};
 use crate::door::{body::Body, connection::Connection, head::Head};
 use crate::model::Method;
-use crate::relay::Visit;
+use crate::relay::{AnswerDate, Visit};
 use crate::telemetry::Lane;
 use crate::url::is_uri_byte;
 
@@ -38,7 +38,7 @@ impl Large {
 impl<'d> Http1<'d> {
     pub(super) fn into_http2(self) -> Connection {
         let Http1 { mut connection, unread, door, .. } = self;
-        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate);
+        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate, AnswerDate::default());
         connection
     }
 
@@ -52,8 +52,9 @@ impl<'d> Http1<'d> {
             trusted: connection.trusted,
             is_last: request.is_last,
             since: request.since,
+            date: AnswerDate::default(),
         };
-        connection.begin_exchange(request.body, unread, door.limits.min_rate);
+        connection.begin_exchange(request.body, unread, door.limits.min_rate, visit.date.clone());
         let mut session = ServerSession::new_http1(Box::new(connection));
         session.set_pipelined_prefix(request.head);
         session.set_connection_user_context(Some(Box::new(visit)));

@@ -33,7 +33,7 @@ use crate::door::{
     stream::Stream,
 };
 use crate::model::Method;
-use crate::relay::Visit;
+use crate::relay::{AnswerDate, Visit};
 use crate::telemetry::{Lane, Limit};
 
 /// What the streams of a connection have in common.
@@ -209,7 +209,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
 /// Lets a platform answer.
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
     let (lane, client, trusted) = (Lane::Http2, peer.client, peer.trusted);
-    let visit = Visit { facts, lane, client, trusted, is_last: false, since };
+    let visit = Visit { facts, lane, client, trusted, is_last: false, since, date: AnswerDate::default() };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
