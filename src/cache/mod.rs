@@ -277,7 +277,11 @@ impl Cache {
     }
 
     fn set_alone(&self, key: &Key, now: i64) {
-        self.0.alone.insert(key.clone(), now.saturating_add(MARKED as i64));
+        // Reading is cheaper than writing, and the next one finds it too.
+        let is_marked = self.0.alone.get(key).is_some_and(|until| until.saturating_sub(now) > MARKED as i64 / 2);
+        if !is_marked {
+            self.0.alone.insert(key.clone(), now.saturating_add(MARKED as i64));
+        }
     }
 
     fn set_shared(&self, key: &Key) {

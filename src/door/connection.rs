@@ -30,7 +30,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::body::Body;
-use super::dated::Dated;
+use super::outgoing::Outgoing;
 pub(super) use super::pace::Pace;
 use crate::relay::AnswerDate;
 
@@ -75,7 +75,8 @@ struct Exchange {
     /// Bytes that have arrived and not been handed on.
     ahead: Vec<u8>,
     pace: Pace,
-    dated: Dated,
+    /// What Pingora writes, if it is HTTP/1.
+    outgoing: Option<Outgoing>,
 }
 
 /// What is being sent, by somebody who does not see to it that it is taken.
@@ -138,9 +139,11 @@ impl Connection {
     }
 
     /// Lets readers see no further than `body`, and have `ahead` first. Neither may the body come slower than `rate` bytes
-    /// a second, nor may answers be taken more slowly. The answer gets its `date`.
-    pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32, date: AnswerDate) {
-        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate), dated: Dated::new(date) }));
+    /// a second, nor may answers be taken more slowly. With `date`, what is written is an answer over HTTP/1, which has
+    /// that date.
+    pub fn begin_exchange(&mut self, body: Body, ahead: Vec<u8>, rate: u32, date: Option<AnswerDate>) {
+        let outgoing = date.map(Outgoing::new);
+        self.exchange = Some(Box::new(Exchange { body, ahead, pace: Pace::new(rate), outgoing }));
         self.watch_sending(rate);
     }
 
@@ -159,6 +162,19 @@ impl Connection {
         let is_behind = Arc::new(AtomicBool::new(false));
         self.sending = Some(Box::new(Sending { rate, pace: None, is_behind: is_behind.clone() }));
         is_behind
+    }
+
+    /// Whether what is written is kept for a while.
+    fn gathers(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.outgoing.is_some())
+    }
+
+    /// Sends what Pingora has written.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.exchange.as_mut().and_then(|exchange| exchange.outgoing.as_mut()) {
+            Some(outgoing) => outgoing.poll_send(&mut self.transport, cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Waits for the client to take something. Ready if it is too slow: then the connection is given up.
@@ -212,14 +228,6 @@ impl Exchange {
         buf.put_slice(&self.ahead[..passed]);
         self.ahead.drain(..passed);
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_write(&mut self, transport: &mut Transport, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(transport).poll_write(cx, &self.dated.overlay(buf));
-        if let Poll::Ready(Ok(count)) = &written {
-            self.dated.written(*count);
-        }
-        written
     }
 
     /// Waits for the client to go away; what it sends meanwhile is for the next request.
@@ -295,16 +303,16 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.exchange {
+        let written = match this.exchange.as_mut().and_then(|exchange| exchange.outgoing.as_mut()) {
             None => Pin::new(&mut this.transport).poll_write(cx, buf),
-            Some(exchange) => exchange.poll_write(&mut this.transport, cx, buf),
+            Some(outgoing) => outgoing.poll_write(&mut this.transport, cx, buf),
         };
         this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if Pin::new(&mut this.transport).poll_flush(cx)?.is_pending() {
+        if this.poll_outgoing(cx)?.is_pending() || Pin::new(&mut this.transport).poll_flush(cx)?.is_pending() {
             return this.poll_behind(cx).map(Err);
         }
         // Whatever there was is with the system now.
@@ -319,8 +327,10 @@ impl AsyncWrite for Connection {
     /// Takes no longer than a client may need to hear of it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // An error means that the client is gone.
+        let has_left = this.poll_outgoing(cx).is_pending();
         let lingering = this.lingering.get_or_insert_with(|| Box::new(Lingering::new(this.lingers)));
-        lingering.poll(&mut this.transport, cx)
+        if has_left { lingering.time.as_mut().poll(cx).map(Ok) } else { lingering.poll(&mut this.transport, cx) }
     }
 
     fn poll_write_vectored(
@@ -329,12 +339,17 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.gathers() {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            return Pin::new(this).poll_write(cx, first);
+        }
         let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         this.written(cx, written)
     }
 
+    /// What is gathered is handed on piece by piece.
     fn is_write_vectored(&self) -> bool {
-        self.transport.is_write_vectored()
+        !self.gathers() && self.transport.is_write_vectored()
     }
 }
 

@@ -16,13 +16,13 @@
 pub mod body;
 mod clients;
 mod connection;
-mod dated;
 mod drain;
 mod handshake;
 pub mod head;
 mod http1;
 mod http2;
 pub mod listen;
+mod outgoing;
 mod pace;
 mod pingora_app;
 mod proxy_protocol;

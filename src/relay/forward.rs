@@ -1,6 +1,6 @@
 //! What a platform is told of a request: for which host and path it is, and for whom (RFC 9110, 7.6; RFC 7239).
 
-use std::net::IpAddr;
+use std::{cell::Cell, net::IpAddr};
 
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::RequestHeader;
@@ -64,15 +64,25 @@ fn name(version: Version) -> &'static str {
     }
 }
 
-/// By which logs of the platform and of the gateway can be brought together.
+/// By which logs of the platform and of the gateway can be brought together: a number of its thread's, which is chosen at
+/// random (random numbers for each request would each be a call of the system), and how many came before.
 fn request_id() -> Result<String> {
+    thread_local! {
+        static NEXT: Cell<Option<u128>> = const { Cell::new(None) };
+    }
+    let id = NEXT.get().map_or_else(random, Ok)?;
+    NEXT.set(Some(id.wrapping_add(1)));
+    Ok(format!("{id:032x}"))
+}
+
+fn random() -> Result<u128> {
     let mut bytes = [0; 16];
     let installed = CryptoProvider::get_default().map(|provider| provider.secure_random);
     let random = installed.unwrap_or(aws_lc_rs::default_provider().secure_random);
     random
         .fill(&mut bytes)
         .map_err(|_| Error::explain(ErrorType::InternalError, "the system has no random numbers"))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    Ok(u128::from_be_bytes(bytes))
 }
 
 /// A name for the request on its whole way.

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{End, Event, Http1};
 use crate::answer::{Answer, Facts, wire, wire::Persistence};
@@ -38,7 +38,7 @@ impl Large {
 impl<'d> Http1<'d> {
     pub(super) fn into_http2(self) -> Connection {
         let Http1 { mut connection, unread, door, .. } = self;
-        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate, AnswerDate::default());
+        connection.begin_exchange(Body::forever(), unread, door.limits.min_rate, None);
         connection
     }
 
@@ -54,12 +54,14 @@ impl<'d> Http1<'d> {
             since: request.since,
             date: AnswerDate::default(),
         };
-        connection.begin_exchange(request.body, unread, door.limits.min_rate, visit.date.clone());
+        connection.begin_exchange(request.body, unread, door.limits.min_rate, Some(visit.date.clone()));
         let mut session = ServerSession::new_http1(Box::new(connection));
         session.set_pipelined_prefix(request.head);
         session.set_connection_user_context(Some(Box::new(visit)));
         let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
         let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
+        // What is an answer without a body Pingora doesn't flush.
+        connection.flush().await.ok()?;
         let unread = connection.end_exchange()?;
         let mut http = Http1::new(door, connection);
         http.requests = requests;
