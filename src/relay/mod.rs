@@ -307,7 +307,10 @@ impl ProxyHttp for Relay {
             has_body: session.req_header().method != http::Method::HEAD,
         };
         let status = response.status.as_u16();
-        visit.date.leave(&response.headers);
+        if status != 101 {
+            // After that comes no other answer, but another protocol.
+            visit.date.leave(&response.headers);
+        }
         let mut fields = response.headers.clone();
         let transform = Transform::new(status, &mut fields, &wanted);
         let names: Vec<_> = response.headers.keys().cloned().collect();
