@@ -175,15 +175,14 @@ fn lines(answer: &str) -> Vec<String> {
     let number = |line: &str| line.rsplit(['=', ' ']).next().unwrap().parse::<u64>().unwrap();
     let (mut lines, mut sum) = (Vec::new(), 0);
     for line in answer.split("\r\n") {
-        let (name, value) = line.split_once(": ").unwrap_or(("", line));
-        match name.to_ascii_lowercase().as_str() {
-            "connection" => {}
-            "age" => sum += number(value),
-            "cache-status" => {
+        match line.split_once(": ") {
+            Some(("Connection", _)) => {}
+            Some(("Age", value)) => sum += number(value),
+            Some(("Cache-Status", value)) => {
                 assert!(value.starts_with("Waypost; hit; ttl="), "{value}");
                 sum += number(value);
             }
-            name => lines.push(format!("{name}: {value}")),
+            _ => lines.push(line.to_owned()),
         }
     }
     lines.push(sum.to_string());
