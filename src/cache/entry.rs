@@ -168,14 +168,19 @@ pub(super) fn stored_fields(fields: &HeaderMap, withheld: &[HeaderName], times: 
     stored
 }
 
-/// Appends a field as a line. Names mean the same in any case (RFC 9110, 5.1), but some old clients know only the usual
-/// one.
-pub(super) fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+/// The name of a field as it is usual in HTTP/1. Names mean the same in any case (RFC 9110, 5.1), but some old clients know
+/// only this one.
+pub fn usual_name(name: &HeaderName) -> impl Iterator<Item = u8> + '_ {
     let mut first = true;
-    for &byte in name.as_str().as_bytes() {
-        out.push(if first { byte.to_ascii_uppercase() } else { byte });
-        first = byte == b'-';
-    }
+    name.as_str().bytes().map(move |byte| {
+        let upper = std::mem::replace(&mut first, byte == b'-');
+        if upper { byte.to_ascii_uppercase() } else { byte }
+    })
+}
+
+/// Appends a field as a line.
+pub(super) fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend(usual_name(name));
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");

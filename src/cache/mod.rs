@@ -56,7 +56,7 @@ use std::{
 use http::{HeaderMap, Method, header};
 
 pub use buffer::{Aborted, Reader};
-pub use entry::Entry;
+pub use entry::{Entry, usual_name};
 pub use filling::{Filling, Stopped};
 pub use flight::{Failure, Flight, Interim, Outcome};
 pub use follower::{Followed, Follower};

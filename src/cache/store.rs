@@ -8,7 +8,7 @@ use std::{
 };
 
 use foldhash::quality::RandomState;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use moka::{Expiry, notification::RemovalCause, ops::compute::Op, sync::Cache};
 
 use super::{Entry, Stats, key::Key, purge::Purges};
@@ -59,10 +59,8 @@ impl Store {
 
     /// What suits the request, of what is neither purged nor useless.
     pub fn find(&self, key: &[u8], resource: &Resource, request: &HeaderMap, now: i64) -> Option<Arc<Entry>> {
-        let suits = |entry: &&Arc<Entry>| {
-            let language = entry.fields.get(header::CONTENT_LANGUAGE);
-            entry.selecting.suits_in(language, request) && now < entry.useful_until()
-        };
+        let suits =
+            |entry: &&Arc<Entry>| entry.selecting.suits_response(&entry.fields, request) && now < entry.useful_until();
         let found = resource.variants.iter().find(suits)?;
         (!self.purges.is_purged(key, found)).then(|| found.clone())
     }

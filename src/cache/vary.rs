@@ -101,9 +101,13 @@ impl Selecting {
         self.suits_in(None, request)
     }
 
-    /// Whether the request chooses a response in this language: as [`Self::suits`], but whoever likes no other language
-    /// as much as this one need not have said so in the same words (RFC 9111, 4.1).
-    pub fn suits_in(&self, language: Option<&HeaderValue>, request: &HeaderMap) -> bool {
+    /// Whether the request chooses this response: as [`Self::suits`], but whoever likes no other language as much as that
+    /// of the response need not have said so in the same words (RFC 9111, 4.1).
+    pub fn suits_response(&self, response: &HeaderMap, request: &HeaderMap) -> bool {
+        self.suits_in(response.get(header::CONTENT_LANGUAGE), request)
+    }
+
+    fn suits_in(&self, language: Option<&HeaderValue>, request: &HeaderMap) -> bool {
         let prefers = || language.is_some_and(|language| prefers(request, language.as_bytes()));
         let is_same = |name: &HeaderName, value: &[u8]| *normalised(name, request) == *value;
         self.encodings.is_none_or(|encodings| encodings == Encodings::of(request))

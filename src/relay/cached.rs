@@ -2,7 +2,8 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use http::{Version, header};
+use bytes::Bytes;
+use http::{HeaderMap, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::answer::{Relayed, session::Ready};
 use crate::cache::{
-    Asked, Body, CACHE_STATUS, Flight, Followed, Follower, Interim, KeyParts, Lookup, ONLY_IF_CACHED, Reply,
+    Asked, Body, CACHE_STATUS, Flight, Followed, Follower, Interim, KeyParts, Lookup, ONLY_IF_CACHED, Reply, usual_name,
 };
 use crate::model::Method;
 
@@ -160,20 +161,13 @@ async fn send_interim(session: &mut Session, interim: &Interim) -> Result<()> {
     if session.req_header().version == Version::HTTP_10 {
         return Ok(());
     }
-    let mut head = ResponseHeader::build_no_case(interim.status, Some(interim.fields.len()))?;
-    for (name, value) in &interim.fields {
-        head.append_header(name, value)?;
-    }
-    session.write_response_header(Box::new(head), false).await
+    session.write_response_header(Box::new(head(interim.status, &interim.fields)?), false).await
 }
 
 /// Sends an answer of the cache.
 async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool> {
     visit.date.leave(&reply.fields);
-    let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.fields.len() + 1))?;
-    for (name, value) in &reply.fields {
-        head.append_header(name, value)?;
-    }
+    let mut head = head(reply.status, &reply.fields)?;
     let is_stream = matches!(reply.body, Body::Stream(_));
     if is_stream && !reply.fields.contains_key(header::CONTENT_LENGTH) {
         match session.req_header().version {
@@ -210,6 +204,15 @@ async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool
         },
     }
     Ok(true)
+}
+
+/// A head with names as the short way writes them. (Over HTTP/2 they are in lower case.)
+fn head(status: u16, fields: &HeaderMap) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
+    for (name, value) in fields {
+        head.append_header(usual_name(name).collect::<Bytes>(), value)?;
+    }
+    Ok(head)
 }
 
 /// Fields that are about one connection (RFC 9110, 7.6.1), or that the gateway answers itself.

@@ -10,6 +10,7 @@
 //! Called by: `door`.
 
 mod cached;
+mod date;
 mod fetch;
 mod forward;
 pub mod numbers;
@@ -21,13 +22,13 @@ use std::{
     io::ErrorKind,
     net::IpAddr,
     os::fd::RawFd,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
@@ -42,6 +43,7 @@ use crate::config::Origin;
 use crate::model::Method;
 use crate::rewrite::{LinkMap, Links};
 use crate::telemetry::{Journal, Lane, Limit, PlatformError};
+pub use date::AnswerDate;
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
 use transform::{Transform, Wanted};
 
@@ -62,29 +64,6 @@ pub struct Visit {
     pub since: Instant,
     /// Where the date of a platform's answer is left for the door.
     pub date: AnswerDate,
-}
-
-/// When an answer was made, as its platform said it: Pingora writes its own time over that, and the door writes it back
-/// (HTTP/1). Nothing is left where the platform has said nothing, or said it in another form than it should.
-#[derive(Clone, Debug, Default)]
-pub struct AnswerDate(Arc<OnceLock<HeaderValue>>);
-
-impl AnswerDate {
-    /// As long as every date that may be sent is (RFC 9110, 5.6.7).
-    pub const LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
-
-    /// Leaves the date that the fields of an answer have.
-    pub fn leave(&self, fields: &HeaderMap) {
-        if let Some(date) = fields.get(header::DATE).filter(|date| date.len() == Self::LENGTH) {
-            // An answer has one head, and so one date.
-            let _ = self.0.set(date.clone());
-        }
-    }
-
-    /// What was left.
-    pub fn get(&self) -> Option<&[u8]> {
-        Some(self.0.get()?.as_bytes())
-    }
 }
 
 /// Pingora's proxy with our phases.
@@ -307,7 +286,10 @@ impl ProxyHttp for Relay {
             has_body: session.req_header().method != http::Method::HEAD,
         };
         let status = response.status.as_u16();
-        visit.date.leave(&response.headers);
+        if status != 101 {
+            // After that comes no other answer, but another protocol.
+            visit.date.leave(&response.headers);
+        }
         let mut fields = response.headers.clone();
         let transform = Transform::new(status, &mut fields, &wanted);
         let names: Vec<_> = response.headers.keys().cloned().collect();

@@ -22,10 +22,6 @@ async fn rfc_9111_4_2_only_what_is_fresh_is_reused() {
         (&[("expires", "@60"), ("date", "@0")], true),
         (&[("expires", "@-60"), ("date", "@0")], false),
         (&[("expires", "0"), ("date", "@0")], false),
-        (&[("cache-control", "max-age=1"), ("cdn-cache-control", "max-age=60")], true),
-        (&[("cache-control", "max-age=60"), ("cdn-cache-control", "max-age=1")], false),
-        (&[("cache-control", "no-store"), ("cdn-cache-control", "max-age=60")], true),
-        (&[("cache-control", "max-age=60"), ("cdn-cache-control", "no-store")], false),
         (&[("cache-control", "max-age=60, no-cache")], false),
         (&[("cache-control", "max-age=60, No-StOrE")], false),
         (&[("cache-control", "max-age=60, private")], false),
@@ -42,6 +38,45 @@ async fn rfc_9111_4_2_only_what_is_fresh_is_reused() {
         assert!(is_reused(&[], &fresh, &[]).await, "{status}");
         let stale = response(status, &[("cache-control", "max-age=1")]);
         assert!(!is_reused(&[], &stale, &[]).await, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn rfc_9213_what_is_said_to_caches_like_this_one_counts_alone() {
+    const CDN: &str = "cdn-cache-control";
+    for (fields, reused) in [
+        (&[(CDN, "max-age=60")][..], true),
+        (&[(CDN, "max-age=2147483648")], true),
+        (&[(CDN, "max-age=99999999999")], true),
+        (&[(CDN, "foobar, max-age=60")], true),
+        (&[(CDN, "max-age=0")], false),
+        (&[(CDN, "max-age=60"), ("age", "120"), ("date", "@0")], false),
+        (&[(CDN, "max-age=60"), ("expires", "@-60"), ("date", "@0")], true),
+        (&[(CDN, "max-age=60"), ("expires", "0"), ("date", "@0")], true),
+        (&[(CDN, "max-age=0"), ("expires", "@60"), ("date", "@0")], false),
+        (&[(CDN, "max-age=60"), ("cache-control", "max-age=1")], true),
+        (&[(CDN, "max-age=1"), ("cache-control", "max-age=60")], false),
+        (&[(CDN, "max-age=60"), ("cache-control", "no-store")], true),
+        (&[(CDN, "max-age=60"), ("cache-control", "private")], true),
+        (&[(CDN, "no-store"), ("cache-control", "max-age=60"), ("expires", "@60")], false),
+        (&[(CDN, "private"), ("cache-control", "max-age=60"), ("expires", "@60")], false),
+        (&[(CDN, "no-cache"), ("cache-control", "max-age=60"), ("expires", "@60")], false),
+        (&[(CDN, "max-age=60"), ("set-cookie", "a=b")], false),
+        // 2.2: one that is malformed is as if it weren't there.
+        (&[(CDN, "max-age=60, &&&&&"), ("cache-control", "no-store")], false),
+        (&[(CDN, "max-age=\"60\""), ("cache-control", "no-store")], false),
+        (&[(CDN, "max-age =60"), ("cache-control", "max-age=1")], false),
+        (&[(CDN, "max-age= 60"), ("cache-control", "max-age=1")], false),
+        (&[(CDN, "no-store, &"), ("cache-control", "max-age=60")], true),
+    ] {
+        assert_eq!(is_reused(&[], &ok(fields), &[]).await, reused, "{fields:?}");
+    }
+    // It is for caches further on too.
+    let site = Site::new();
+    let given = ok(&[(CDN, "max-age=60")]);
+    for is_cached in [false, true] {
+        let got = site.get(&[], Ok(&given)).await;
+        assert_eq!((got.is_cached(), got.field(CDN)), (is_cached, Some("max-age=60")));
     }
 }
 
