@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -293,6 +293,8 @@ impl Lingering {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Whoever waits for the client has nothing more to write now. An error shows when something is written.
+        let _ = this.poll_outgoing(cx);
         match &mut this.exchange {
             None => Pin::new(&mut this.transport).poll_read(cx, buf),
             Some(exchange) => exchange.poll_read(&mut this.transport, cx, buf),
@@ -387,6 +389,15 @@ macro_rules! delegate {
 
 delegate!(Transport, Transport::Plain, Transport::Tls);
 delegate!(Socket, Socket::Tcp, Socket::Unix);
+
+/// Of an answer that breaks off the client has what there was.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.gathers() {
+            let _ = Pin::new(self).poll_flush(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

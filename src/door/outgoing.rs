@@ -2,7 +2,7 @@
 //!
 //! Pingora writes a head, and then each piece of a body as it comes; on a socket each would be a packet and a call of the
 //! system. Here they are gathered until there is a good deal of them, or Pingora flushes, which it does at the end of an
-//! answer and after each chunk of one whose length it doesn't know.
+//! answer and after each chunk of one whose length it doesn't know, or waits for the client or the platform.
 //!
 //! Pingora also writes the time at which it sends into the head of every answer. But an answer has the date of its making
 //! (RFC 9110, 6.6.1), from which its age is counted (RFC 9111, 4.2.3). What stands in a head that Pingora writes is as

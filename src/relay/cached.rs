@@ -92,8 +92,6 @@ impl Relay {
         let mut followed = pin!(follower.reply(asked));
         // The fetch goes on without the client: others may want it.
         let mut gone = pin!(session.downstream_session.read_body_or_idle(true));
-        let gave_up =
-            |gone: Result<_>| gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down();
         tokio::select! {
             followed = &mut followed => return Ok(followed),
             gone = &mut gone => return Err(gave_up(gone)),
@@ -150,9 +148,15 @@ impl Relay {
             client: visit.client,
             url: platforms::hash(relayed.path.as_bytes(), platforms::hash(host, 0)),
         };
-        tokio::spawn(fetch.run(flight));
+        // It is large, and tokio moves what it is given.
+        tokio::spawn(Box::pin(fetch.run(flight)));
         Ok(())
     }
+}
+
+/// What it is that the client has closed the connection.
+fn gave_up(gone: Result<Option<Bytes>>) -> Box<Error> {
+    gone.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down()
 }
 
 /// Sends the head of an interim answer, which a client of HTTP/1.0 can't take (RFC 9110, 15.2). (Pingora doesn't send it
@@ -187,7 +191,12 @@ async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool
             }
         }
         Body::Stream(mut reader) => loop {
-            match reader.next().await {
+            let piece = tokio::select! {
+                biased;
+                piece = reader.next() => piece,
+                gone = session.downstream_session.read_body_or_idle(true) => return Err(gave_up(gone)),
+            };
+            match piece {
                 Some(Ok(piece)) => session.write_response_body(Some(piece), false).await?,
                 Some(Err(aborted)) => {
                     // A client must not take what it has for all of it.
@@ -197,7 +206,12 @@ async fn send(session: &mut Session, visit: &Visit, reply: Reply) -> Result<bool
                     );
                 }
                 None => {
-                    session.write_response_body(None, true).await?;
+                    match reader.trailers() {
+                        Some(trailers) if session.req_header().version == Version::HTTP_2 => {
+                            session.downstream_session.write_response_trailers(trailers).await?;
+                        }
+                        _ => session.write_response_body(None, true).await?,
+                    }
                     break;
                 }
             }

@@ -115,7 +115,7 @@ impl Fetch {
                 }
             }
             Outcome::Body(filling) => {
-                if fill(&mut session, *filling, transform).await.is_err() {
+                if fill(&mut session, *filling, transform, turn).await.is_err() {
                     session.shutdown().await;
                     return Try::Done;
                 }
@@ -169,20 +169,30 @@ async fn ask(
 }
 
 /// Passes the body on; the connection can be used again if that went well.
-async fn fill(session: &mut HttpSession, mut filling: Filling, mut transform: Transform) -> Result<()> {
+async fn fill(session: &mut HttpSession, mut filling: Filling, mut transform: Transform, turn: &Turn) -> Result<()> {
     // What is dropped unfinished broke off: whoever reads is told, and nothing is stored.
     let stopped = |_| Error::explain(ErrorType::InternalError, "nobody wants the rest");
-    let broken = |failure| Error::because(ErrorType::InvalidHTTPHeader, "changing an answer", failure);
+    let broken = |failure| {
+        turn.broke();
+        Error::because(ErrorType::InvalidHTTPHeader, "changing an answer", failure)
+    };
+    // Trailers may be about the body as it was.
+    let is_changed = transform.is_some();
     while let Some(piece) = session.read_response_body().await? {
         let piece = transform.write(piece).map_err(broken)?;
         filling.write(piece).await.map_err(stopped)?;
     }
+    // HTTP/1 has them too, but Pingora doesn't tell.
+    let trailers = match session {
+        HttpSession::H2(session) => session.read_trailers().await?,
+        _ => None,
+    };
     if !session.response_done() {
         return Error::e_explain(ErrorType::ConnectionClosed, "the answer broke off");
     }
     let rest = transform.end().map_err(broken)?;
     filling.write(rest).await.map_err(stopped)?;
-    filling.end(None).map_err(stopped)
+    filling.end(trailers.filter(|_| !is_changed)).map_err(stopped)
 }
 
 /// Whether nothing is left of an answer that nobody needs, such as a 304.

@@ -321,7 +321,11 @@ impl ProxyHttp for Relay {
         if !transform.is_some() {
             return Ok(None);
         }
-        let broken = |failure| Error::because(ErrorType::InvalidHTTPHeader, "changing an answer", failure).into_up();
+        let turn = ctx.turn.as_ref();
+        let broken = |failure| {
+            turn.into_iter().for_each(Turn::broke);
+            Error::because(ErrorType::InvalidHTTPHeader, "changing an answer", failure).into_up()
+        };
         let mut out = transform.write(body.take().unwrap_or_default()).map_err(broken)?;
         if end_of_stream {
             let rest = transform.end().map_err(broken)?;

@@ -95,6 +95,9 @@ pub const PLATFORM_ERRORS: &str = "waypost_platform_errors_total";
 /// Counter of requests that were tried again, by [`PLATFORM`].
 pub const PLATFORM_RETRIES: &str = "waypost_platform_retries_total";
 
+/// Counter of answers whose bodies could not be rewritten, by [`PLATFORM`].
+pub const PLATFORM_BROKEN: &str = "waypost_platform_broken_bodies_total";
+
 /// Counter of times that an origin was left alone, by [`PLATFORM`] and [`ORIGIN`].
 pub const PLATFORM_EJECTIONS: &str = "waypost_platform_ejections_total";
 

@@ -92,6 +92,7 @@ pub struct PlatformFamilies {
     requests: IntCounterVec,
     errors: IntCounterVec,
     retries: IntCounterVec,
+    broken: IntCounterVec,
     ejections: IntCounterVec,
     duration: HistogramVec,
     up: IntGaugeVec,
@@ -111,6 +112,8 @@ pub struct PlatformMetrics {
     duration: Histogram,
     /// Requests that were tried again.
     pub retries: IntCounter,
+    /// Answers whose bodies could not be rewritten.
+    pub broken: IntCounter,
     /// Requests under way.
     pub in_flight: IntGauge,
     /// Requests that wait.
@@ -139,6 +142,11 @@ impl PlatformFamilies {
                 &[names::PLATFORM, names::ERROR],
             )?,
             retries: counter(names::PLATFORM_RETRIES, "Requests to platforms that were tried again.", &platform)?,
+            broken: counter(
+                names::PLATFORM_BROKEN,
+                "Answers of platforms that were broken off because their bodies could not be rewritten or compressed.",
+                &platform,
+            )?,
             ejections: counter(
                 names::PLATFORM_EJECTIONS,
                 "Times that an origin was left alone because requests to it failed.",
@@ -181,6 +189,7 @@ impl PlatformFamilies {
             up: up.collect::<Result<_, _>>()?,
             duration: self.duration.get_metric_with_label_values(&[name])?,
             retries: self.retries.get_metric_with_label_values(&[name])?,
+            broken: self.broken.get_metric_with_label_values(&[name])?,
             in_flight: self.in_flight.get_metric_with_label_values(&[name])?,
             queued: self.queued.get_metric_with_label_values(&[name])?,
             families: self.clone(),
@@ -222,7 +231,8 @@ impl PlatformMetrics {
 
     /// Removes the platform's series: it is gone.
     pub fn retire(&self) {
-        let PlatformFamilies { requests, errors, retries, ejections, duration, up, in_flight, queued } = &self.families;
+        let PlatformFamilies { requests, errors, retries, broken, ejections, duration, up, in_flight, queued } =
+            &self.families;
         // Errors mean that a series is not there, which is what is wanted.
         let name = &*self.name;
         for outcome in PlatformOutcome::ALL {
@@ -236,6 +246,7 @@ impl PlatformMetrics {
             let _ = up.remove_label_values(&[name, origin]);
         }
         let _ = retries.remove_label_values(&[name]);
+        let _ = broken.remove_label_values(&[name]);
         let _ = duration.remove_label_values(&[name]);
         let _ = in_flight.remove_label_values(&[name]);
         let _ = queued.remove_label_values(&[name]);

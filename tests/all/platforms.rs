@@ -507,9 +507,14 @@ fn start_http2(config: Arc<ServerConfig>) -> Http2 {
                         while let Some(Ok((request, mut respond))) = connection.accept().await {
                             let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
                             let body = format!("{:?} {authority}", request.version());
+                            let has_trailers = request.uri().path() == "/trailers";
                             let answer = http::Response::builder().header("content-length", body.len());
                             if let Ok(mut sending) = respond.send_response(answer.body(()).unwrap(), false) {
-                                let _ = sending.send_data(body.into(), true);
+                                let _ = sending.send_data(body.into(), !has_trailers);
+                                if has_trailers {
+                                    let trailers = [(http::header::ETAG, "\"1\"".parse().unwrap())];
+                                    let _ = sending.send_trailers(http::HeaderMap::from_iter(trailers));
+                                }
                             }
                         }
                     };
@@ -557,5 +562,38 @@ fn http_2_is_spoken_where_it_is_offered_and_taken() {
     let running = start(&format!("origins = [\"https://{}\"]\n{settings}", origin.address));
     assert_eq!(post(&running, "/1").text(), "form");
     assert_eq!(get(&running, "/2").status, 200);
+    running.stop();
+}
+
+/// Through the cache and past it. (Of HTTP/1 Pingora drops them.)
+#[test]
+fn trailers_pass_over_http_2() {
+    let authority = Authority::new();
+    let server = authority.issue("app.example", ExtendedKeyUsagePurpose::ServerAuth);
+    let Http2 { address, .. } = start_http2(origin_tls(&server, None, &["h2"]));
+    let pin = fingerprint(server.certificate.der());
+    let (folder, gateway) = gateway(&format!("origins = [\"https://{address}\"]\npin = [\"{pin}\"]\nhttp2 = \"on\""));
+    let cached = SITE.replace("enabled = false", "enabled = true");
+    fs::write(folder.path().join("routes/b.toml"), cached.replace(HOST, "cached.example")).unwrap();
+    let running = Lane::H2c.start(gateway);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(running.http[0]).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        for host in [HOST, "cached.example"] {
+            let request = http::Request::get(format!("http://{host}/trailers")).body(()).unwrap();
+            let (answer, _) = client.send_request(request, true).unwrap();
+            let mut body = answer.await.unwrap().into_body();
+            let mut length = 0;
+            while let Some(piece) = body.data().await {
+                length += piece.unwrap().len();
+            }
+            let trailers = body.trailers().await.unwrap();
+            assert!(length > 0 && trailers.as_ref().is_some_and(|all| all["etag"] == "\"1\""), "{host}: {trailers:?}");
+        }
+        drop(client);
+        connection.abort();
+    });
     running.stop();
 }

@@ -144,6 +144,11 @@ impl Turn {
         self.end(PlatformOutcome::of(status));
     }
 
+    /// The body of an answer could not be rewritten.
+    pub fn broke(&self) {
+        self.platform.metrics.broken.inc();
+    }
+
     /// Something of the platform failed. True if the request is to be tried again: the turn is another origin's by then,
     /// if there is one.
     pub fn failed(&mut self, error: &Error, stage: Stage) -> bool {
