@@ -208,4 +208,4 @@ const ARGUMENTS: &[&str] = &[
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Nothing on a page takes longer, or it never comes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -28,6 +28,8 @@ fn answer(request: &Request, body: &mut dyn Read) -> Answer {
         "/inner.asp" => page("text/html", include_str!("pages/inner.html")),
         "/jump.asp" => page("text/html", include_str!("pages/jump.html")),
         "/col/col31238/index.html" => page("text/html", include_str!("pages/column.html")),
+        "/interaction/mail/" => page("text/html", include_str!("pages/mail.html")),
+        "/interaction/mail/receipt.asp" => words(request, "已收到", cookie(request, "receipt")),
         "/top.asp" => page("text/html; charset=gb2312", include_str!("pages/top.html")),
         "/menu.asp" => page("text/html; charset=GBK", include_str!("pages/menu.html")),
         "/art/2018/10/26/art_70739_6714054.html" => {
@@ -42,8 +44,8 @@ fn answer(request: &Request, body: &mut dyn Read) -> Answer {
         "/col/col31238/page2.html" => words(request, "通知公告", "第二页".into()),
         "/was5/web/search" if request.method == "GET" => words(request, "您查找的是", parameter(query, "searchword")),
         "/welcome.asp" => {
-            let user = request.field("cookie").split("; ").find_map(|cookie| cookie.strip_prefix("user="));
-            words(request, "欢迎您", user.map(|user| decoded(user.as_bytes())).unwrap_or("陌生人".into()))
+            let user = cookie(request, "user");
+            words(request, "欢迎您", if user.is_empty() { "陌生人".into() } else { user })
         }
         // "请勿从站点外部提交数据": forms are taken from pages of the site itself only.
         _ if request.method == "POST" && !is_own_form(request) => Answer {
@@ -61,6 +63,14 @@ fn answer(request: &Request, body: &mut dyn Read) -> Answer {
                 .with("Location", location)
                 .with("Set-Cookie", format!("user={user}; Domain=.{host}; Path=/; HttpOnly"))
                 .with("Set-Cookie", "ASPSESSIONIDQQ=KHGA; path=/")
+        }
+        "/interaction/mail/send.asp" => {
+            let from = request.field("referer").split(INTERNAL).nth(1);
+            assert_eq!(from, Some("/interaction/mail/"), "the page is called as it is here");
+            let content = read_all(body).replace("content=", "receipt=");
+            Answer { status: 302, ..Answer::new("text/html", "") }
+                .with("Location", "/interaction/mail/receipt.asp")
+                .with("Set-Cookie", format!("{content}; Path=/interaction/mail"))
         }
         "/upfile.asp" => {
             let Upload { title, name, length, digest } = receive(request, body);
@@ -119,6 +129,13 @@ fn words(request: &Request, what: &str, text: String) -> Answer {
 /// A value of a query or of a form, which are in GBK.
 fn parameter(query: &str, name: &str) -> String {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value.map(|value| decoded(value.as_bytes())).unwrap_or_default()
+}
+
+/// The value of a cookie, which is in GBK as well.
+fn cookie(request: &Request, name: &str) -> String {
+    let mut cookies = request.field("cookie").split("; ");
+    let value = cookies.find_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('='));
     value.map(|value| decoded(value.as_bytes())).unwrap_or_default()
 }
 

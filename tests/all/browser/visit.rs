@@ -63,6 +63,8 @@ impl Visit<'_> {
         self.open("/main.asp");
         self.browser.until("window.loaded !== undefined");
         self.assert_whole();
+        let protocol = self.browser.text("return performance.getEntriesByType('navigation')[0].nextHopProtocol");
+        assert_eq!(protocol, if self.scheme == "https" { "h2" } else { "http/1.1" });
         let missing = self.browser.run(
             "return [...document.images].filter(image => !(image.complete && image.naturalWidth)).map(image => image.src)",
         );
@@ -146,6 +148,22 @@ impl Visit<'_> {
         self.until_at("/was5/web/search?channelid=237687");
         assert_eq!(self.words(), "您查询的是：誠信=档案&100%");
         self.assert_whole();
+    }
+
+    /// A part of a platform, which has another path there.
+    pub fn mailbox(&mut self) {
+        self.open("/mailbox/");
+        self.assert_whole();
+        let links = "return [...document.links].map(link => link.pathname).join(' ')";
+        assert_eq!(self.browser.text(links), "/mailbox/list.asp /mailbox/list.asp");
+        let loaded = self.browser.text("return performance.getEntriesByType('resource').map(e => e.name).join(' ')");
+        assert_eq!(loaded, format!("{}://{}/mailbox/images/mail.gif", self.scheme, self.host));
+        self.browser.type_into("form[name=mail] [name=content]", "路灯坏了");
+        self.browser.click("form[name=mail] [type=submit]");
+        self.until_at("/mailbox/receipt.asp");
+        assert_eq!(self.words(), "已收到：路灯坏了");
+        assert_eq!(self.browser.cookies()[0]["path"], "/mailbox");
+        self.browser.forget_cookies();
     }
 
     /// A large file arrives whole.
