@@ -156,7 +156,7 @@ pub const SITE: &[Key] = &[
         "rewrite",
         Kind::Bool,
         "false",
-        "Whether links in their answers (header fields, cookies, HTML, CSS) that lead to the platform or origin are rewritten to the old host, so that visitors stay on it; rules may say otherwise.",
+        "Whether links in their answers (header fields, cookies, HTML, CSS) that lead to the platform or origin are rewritten to the old host, so that visitors stay on it, and over HTTPS those by plain HTTP to the old host itself; rules may say otherwise. A platform with a `host` then sees its own name in Referer and Origin, too.",
     ),
     key(
         "origin",

@@ -1,4 +1,5 @@
-//! What a platform is told of a request: for which host and path it is, and for whom (RFC 9110, 7.6; RFC 7239).
+//! What a platform is told of a request: for which host and path it is, from which page, and for whom (RFC 9110, 7.6;
+//! RFC 7239).
 
 use std::{cell::Cell, net::IpAddr};
 
@@ -27,6 +28,15 @@ pub(super) fn address(
         (None, Some(host)) => request.insert_header(header::HOST, host.clone())?,
         (None, None) => {}
     }
+    if let (Some(own), Some(rewriting), Some(host)) = (own, &relayed.rewriting, &host) {
+        let prefix = rewriting.prefix.as_ref().map(|(upstream, public)| (&**upstream, &**public));
+        for name in [header::REFERER, header::ORIGIN] {
+            let page = request.headers.get(&name).and_then(|page| from_own_page(page, host, own, prefix));
+            if let Some(page) = page {
+                request.insert_header(name, page)?;
+            }
+        }
+    }
     if !visit.trusted {
         FORWARDED.iter().for_each(|name| drop(request.remove_header(*name)));
     }
@@ -54,6 +64,29 @@ pub(super) fn address(
         request.insert_header(REQUEST_ID, request_id()?)?;
     }
     Ok(())
+}
+
+/// What a page under the old `host` is called by the platform that it comes from, `own`; `None` for pages of others.
+/// `prefix` is the platform's path prefix and the one that visitors see.
+///
+/// Old sites take forms from their own pages only, and tell by these fields.
+fn from_own_page(
+    page: &HeaderValue,
+    host: &HeaderValue,
+    own: &str,
+    prefix: Option<(&str, &str)>,
+) -> Option<HeaderValue> {
+    let page = page.as_bytes();
+    let start = memchr::memmem::find(page, b"://")? + 3;
+    let len = page[start..].iter().position(|&byte| byte == b'/').unwrap_or(page.len() - start);
+    let (authority, path) = page[start..].split_at(len);
+    if !authority.eq_ignore_ascii_case(host.as_bytes()) {
+        return None;
+    }
+    let mapped =
+        prefix.and_then(|(upstream, public)| Some([upstream.as_bytes(), path.strip_prefix(public.as_bytes())?]));
+    let [path, rest] = mapped.unwrap_or([path, b""]);
+    HeaderValue::from_bytes(&[&page[..start], own.as_bytes(), path, rest].concat()).ok()
 }
 
 fn name(version: Version) -> &'static str {
@@ -98,3 +131,34 @@ const FORWARDED: &[&str] = &[
     "x-real-ip",
     "x-request-id",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_under_the_old_host_are_the_platforms() {
+        let prefix = Some(("/interaction/mail/", "/mailbox/"));
+        for (page, prefix, want) in [
+            (
+                "http://old.example/a?b=http://old.example/",
+                None,
+                Some("http://www.new.example/a?b=http://old.example/"),
+            ),
+            ("https://Old.example", None, Some("https://www.new.example")),
+            ("http://old.example/mailbox/1", prefix, Some("http://www.new.example/interaction/mail/1")),
+            ("http://old.example/", prefix, Some("http://www.new.example/")),
+            ("http://old.example:8080/", None, None),
+            ("http://old.example.evil.example/", None, None),
+            ("http://old.example@evil.example/", None, None),
+            ("http://evil.example/?://old.example/", None, None),
+            ("http://evil.example/http://old.example/", None, None),
+            ("null", None, None),
+            ("", None, None),
+        ] {
+            let page = HeaderValue::from_static(page);
+            let got = from_own_page(&page, &HeaderValue::from_static("old.example"), "www.new.example", prefix);
+            assert_eq!(got.as_ref().map(HeaderValue::as_bytes), want.map(str::as_bytes), "{page:?}");
+        }
+    }
+}

@@ -28,7 +28,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{HeaderMap, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session, http_proxy};
@@ -273,7 +273,6 @@ impl ProxyHttp for Relay {
         if response.status.is_informational() && response.status != 101 {
             return Ok(());
         }
-        self.observe(session, response, visit, relayed, ctx.requested);
         let platform = ctx.turn.as_ref().map(Turn::platform);
         let links = platform.and_then(|platform| links(visit, relayed, platform));
         let accept_encoding = session.req_header().headers.get(header::ACCEPT_ENCODING);
@@ -292,6 +291,7 @@ impl ProxyHttp for Relay {
         }
         let mut fields = response.headers.clone();
         let transform = Transform::new(status, &mut fields, &wanted);
+        self.observe(session, status, &fields, visit, relayed, ctx.requested);
         let names: Vec<_> = response.headers.keys().cloned().collect();
         for name in &names {
             response.remove_header(name);
@@ -389,8 +389,16 @@ impl ProxyHttp for Relay {
 }
 
 impl Relay {
-    /// Tells the cache of an answer that went past it.
-    fn observe(&self, session: &Session, response: &ResponseHeader, visit: &Visit, relayed: &Relayed, requested: i64) {
+    /// Tells the cache of an answer that went past it, in the shape in which it stores answers.
+    fn observe(
+        &self,
+        session: &Session,
+        status: u16,
+        fields: &HeaderMap,
+        visit: &Visit,
+        relayed: &Relayed,
+        requested: i64,
+    ) {
         let Some(host) = visit.facts.host.as_deref() else { return };
         let asked = session.req_header();
         let rules = &relayed.serving().cache;
@@ -399,7 +407,7 @@ impl Relay {
         let head_only = visit.facts.method == Method::Head;
         let times = Times { requested, received: now };
         let asked_of_cache = Asked { key, head_only, fields: &asked.headers, rules, now, down: false };
-        self.cache.observe(&asked_of_cache, &asked.method, response.status.as_u16(), &response.headers, times);
+        self.cache.observe(&asked_of_cache, &asked.method, status, fields, times);
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Wanted<'a> {
     pub hsts: Option<&'a str>,
     /// What the client, or everyone who may get the answer, takes.
     pub accept_encoding: Option<&'a str>,
-    /// Whether a body will come.
+    /// Whether a body will come. Without one, the answer to HEAD says what that to GET would.
     pub has_body: bool,
 }
 
@@ -37,7 +37,7 @@ impl Transform {
         if let Some(hsts) = wanted.hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
             fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
         }
-        let is_whole = wanted.has_body && status >= 200 && !matches!(status, 204 | 205 | 206 | 304);
+        let is_whole = status >= 200 && !matches!(status, 204 | 205 | 206 | 304);
         if !is_whole || rewrite::no_transform(fields) {
             return Transform::default();
         }
@@ -55,6 +55,9 @@ impl Transform {
         }
         if body.is_some() || encoder.is_some() {
             rewrite::changed(fields, encoder.as_ref().map(Encoder::coding));
+        }
+        if !wanted.has_body {
+            return Transform::default();
         }
         Transform { body, encoder, plain: Vec::new() }
     }

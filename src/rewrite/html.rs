@@ -148,7 +148,8 @@ impl Page {
             let Some(at) = attribute.value_source_location().map(|at| at.bytes()).filter(|at| !at.is_empty()) else {
                 continue;
             };
-            let holds = match attribute.name().as_str() {
+            let name = attribute.name();
+            let holds = match name.as_str() {
                 "href" | "src" | "action" | "formaction" | "poster" | "background" | "cite" | "longdesc"
                 | "xlink:href" => Holds::Link,
                 "data" if element.tag_name() == "object" => Holds::Link,
@@ -167,7 +168,7 @@ impl Page {
                 &*raw
             };
             let mut edits = edits(&self.links, self.css.charset(), holds, text);
-            if holds == Holds::Link && !self.has_base && element.tag_name() == "base" {
+            if name == "href" && !self.has_base && element.tag_name() == "base" {
                 self.has_base = true;
                 match edits.first() {
                     Some(edit) => self.links.set_base(edit.with.as_bytes()),

@@ -91,7 +91,8 @@ impl Links {
 
     /// How a link must look for the client; `None` if it stays as it is.
     ///
-    /// Only absolute and protocol-relative links to a mapped host change, and with a prefix those relative to the root.
+    /// Only absolute and protocol-relative links to a mapped host change, with a prefix those relative to the root, and
+    /// over HTTPS those to the old host by plain HTTP.
     /// Where a browser might read a link in another way than this function (user names, backslashes, line ends or tabs
     /// inside, escapes in the host, a dot at its end), it stays as it is.
     pub fn map(&self, link: &str) -> Option<String> {
@@ -110,6 +111,11 @@ impl Links {
             let path = self.edit_authority(rest, self.scheme)?;
             (url.len() - rest.len() + path.taken, format!("//{}{}", self.host, path.prefix))
         } else if let Some((scheme, rest)) = split_scheme(url) {
+            let authority = authority(rest);
+            if scheme == "http" && self.scheme == "https" && self.is_own(authority) {
+                let end = start + url.len() - rest.len() + authority.len();
+                return Some(Edit { range: start..end, with: format!("https://{}", self.host) });
+            }
             let path = self.edit_authority(rest, scheme)?;
             (url.len() - rest.len() + path.taken, format!("{}://{}{}", self.scheme, self.host, path.prefix))
         } else if url[0] == b'/' && self.root_is_here {
@@ -124,7 +130,7 @@ impl Links {
     /// links that are relative to the root lead there, and stay as they are.
     pub(super) fn set_base(&mut self, base: &[u8]) {
         let base = base.trim_ascii_start();
-        let authority = if let Some(rest) = base.strip_prefix(b"//") {
+        let rest = if let Some(rest) = base.strip_prefix(b"//") {
             rest
         } else if let Some((_, rest)) = split_scheme(base) {
             rest
@@ -136,8 +142,7 @@ impl Links {
             self.root_is_here &= !is_odd;
             return;
         };
-        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
-        self.root_is_here &= authority[..end].eq_ignore_ascii_case(self.host.as_bytes());
+        self.root_is_here &= authority(rest).eq_ignore_ascii_case(self.host.as_bytes());
     }
 
     pub(super) fn link_map(&self) -> &LinkMap {
@@ -157,9 +162,16 @@ impl Links {
         self.map.prefix.as_ref().map(|(upstream, public)| (upstream.as_str(), public.as_str()))
     }
 
+    /// Whether a link by plain HTTP leads to the old host itself. Old servers call themselves so, as they know nothing of
+    /// HTTPS; but into a page that came by HTTPS, browsers load nothing else.
+    fn is_own(&self, authority: &[u8]) -> bool {
+        // Which unusual port of HTTPS would go with one of HTTP, nobody knows.
+        matches!(split_authority(authority), Some((name, None | Some(80))) if name.eq_ignore_ascii_case(self.host.as_bytes()))
+    }
+
     /// `rest` stands after the slashes. How many of its bytes are replaced, and by which path prefix.
     fn edit_authority(&self, rest: &[u8], scheme: &str) -> Option<Taken<'_>> {
-        let len = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let len = authority(rest).len();
         let (name, port) = split_authority(&rest[..len])?;
         let default_port = if scheme == "http" { 80 } else { 443 };
         if !self.map.has(name, port.unwrap_or(default_port), default_port) {
@@ -202,6 +214,12 @@ fn split_scheme(url: &[u8]) -> Option<(&'static str, &[u8])> {
         }
     }
     None
+}
+
+/// What stands before the path of a URL, `rest` after its slashes.
+fn authority(rest: &[u8]) -> &[u8] {
+    let len = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    &rest[..len]
 }
 
 /// Host and port, if this is nothing but a plainly written host and an optional port.
@@ -313,6 +331,30 @@ mod tests {
         ] {
             assert_eq!(links.map(link).as_deref(), Some(want), "{link:?}");
         }
+    }
+
+    #[test]
+    fn the_old_host_itself_is_called_as_the_client_came() {
+        let own = |scheme, host: &str, link: &str| {
+            let map = LinkMap::new(["platform.example"], Some(("/a/".into(), "/b/".into())), None);
+            Links::new(Arc::new(map), scheme, host.into()).map(link)
+        };
+        for (link, want) in [
+            ("http://old.example/x?y", Some("https://old.example/x?y")),
+            (" HTTP://Old.Example", Some(" https://old.example")),
+            ("http://old.example:80/x", Some("https://old.example/x")),
+            ("https://old.example/x", None),
+            ("//old.example/x", None),
+            ("http://old.example:8080/x", None),
+            ("http://old.example@evil.example/", None),
+            ("http://old.example\\evil.example/", None),
+            ("http://www.old.example/x", None),
+        ] {
+            assert_eq!(own("https", "old.example", link).as_deref(), want, "{link:?}");
+            assert_eq!(own("http", "old.example", link), None, "{link:?}");
+        }
+        assert_eq!(own("https", "old.example:8443", "http://old.example:8443/"), None);
+        assert_eq!(own("https", "old.example:8443", "http://old.example/"), None);
     }
 
     #[test]

@@ -183,6 +183,10 @@ fn with_a_prefix_root_links_move_or_leave() {
     ] {
         assert_eq!(with_base(base), (becomes.into(), want.into()), "{base}");
     }
+    // That is no base.
+    let page_of = |links: &str| format!("<base target=_top src=\"http://cdn.example/\">{links}");
+    let out = run(links(Some(("/interaction/mail/", "/mailbox/"))), "text/html", &[], page_of(page).as_bytes(), &[5]);
+    assert_eq!(String::from_utf8(out.unwrap()).unwrap(), page_of(want));
     // The base leads to another host, and with it all links that are relative to the root.
     for (base, becomes) in [
         ("http://cdn.example/", "http://cdn.example/"),

@@ -381,6 +381,50 @@ fn a_page_is_stale_rather_than_missing() {
 }
 
 #[test]
+fn head_says_what_get_does_and_spoils_nothing() {
+    for &lane in LANES {
+        let is_down = Arc::new(AtomicBool::new(false));
+        let down = is_down.clone();
+        let page = format!("<a href=http://www.platform.example/x>{}", "page ".repeat(100));
+        let origin = Scripted::start(move |_, head| {
+            if down.load(SeqCst) {
+                return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec();
+            }
+            let fields = "Content-Type: text/html; charset=gbk\r\nCache-Control: max-age=0\r\nETag: \"1\"\r\n";
+            let mut answer = message(fields, page.as_bytes());
+            if head.starts_with("HEAD ") {
+                answer.truncate(answer.len() - page.len());
+            }
+            answer
+        });
+        let (routes, mut gateway) = gateway(origin.address);
+        let site = fs::read_to_string(routes.path().join("a.toml")).unwrap();
+        fs::write(routes.path().join("a.toml"), format!("rewrite = true\n{site}")).unwrap();
+        gateway.platforms.get_mut("new").unwrap().host = Some(Host::parse(b"www.platform.example").unwrap());
+        let running = lane.start(gateway);
+        let mut client = lane.client(&running);
+        let mut ask = |method| {
+            client.ask(&Request { method, headers: &[("Accept-Encoding", "gzip")], ..Request::get(HOST, b"/r/1") })
+        };
+        let (got, only_head) = (ask("GET"), ask("HEAD"));
+        assert_eq!(
+            (got.status, got.header("content-encoding"), got.header("etag")),
+            (200, "gzip", "W/\"1\""),
+            "{lane}"
+        );
+        for name in ["content-encoding", "content-type", "etag", "vary"] {
+            assert_eq!(only_head.header(name), got.header(name), "{lane} {name}");
+        }
+        assert_eq!((only_head.status, only_head.header("content-length")), (200, ""), "{lane}");
+        is_down.store(true, SeqCst);
+        let stale = ask("GET");
+        assert_eq!((stale.status, &stale.body), (200, &got.body), "{lane}");
+        drop(client);
+        running.stop();
+    }
+}
+
+#[test]
 fn origins_that_misbehave_poison_nothing() {
     const GZIPPED: &str = "Content-Type: text/html\r\nContent-Encoding: gzip\r\nCache-Control: max-age=60\r\n";
     let is_good = Arc::new(AtomicBool::new(false));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
 mod answers;
+mod browser;
 mod cached;
 mod check;
 mod cli;
