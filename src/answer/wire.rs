@@ -35,13 +35,12 @@ pub fn write(out: &mut Vec<u8>, answer: &Answer<'_>, head_only: bool, persistenc
     }
 }
 
-/// Appends a stored answer of a platform to `out`.
-pub fn write_stored(out: &mut Vec<u8>, hit: &Hit, persistence: Persistence) {
+/// Appends the head of a stored answer of a platform to `out`.
+pub fn write_stored_head(out: &mut Vec<u8>, hit: &Hit, persistence: Persistence) {
     status_line(out, hit.entry().status());
     hit.write_head(out);
     connection(out, persistence);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(hit.entry().body());
 }
 
 fn connection(out: &mut Vec<u8>, persistence: Persistence) {

@@ -86,7 +86,7 @@ impl<'d> Http1<'d> {
         };
         let (answer, held) = responder.respond_at_length(facts, Lane::Fast, write).await;
         responder.metrics().observe(since.elapsed());
-        (self.unsent, self.held) = (answer, held);
+        (self.unsent, self.held) = (answer.into(), held);
         self.needs_flush = self.connection.is_secure();
         self.is_news = !self.unread.is_empty();
         self.next = (persistence == Persistence::Closed).then_some(Event::End(End::Linger));

@@ -5,6 +5,7 @@
 //! beginning of a head, an answer that the client takes slowly.
 
 mod handover;
+mod output;
 mod requests;
 
 use std::{
@@ -30,6 +31,7 @@ use super::{Door, drain::State, http2};
 use crate::answer::{Facts, Refusal};
 use crate::telemetry::Limit;
 use handover::{Handover, Large};
+use output::Output;
 use requests::Passing;
 
 /// Serves a connection to its end.
@@ -53,7 +55,7 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
 pub(super) async fn turn_away(door: &Arc<Door>, socket: Socket) {
     let refused = Facts::refused(Refusal::new(429, "there are too many connections from your address"));
     let mut http = Http1::new(door, Connection::plain(socket, None, false));
-    let mut answer = Vec::new();
+    let mut answer = Output::default();
     http.refuse(&refused, &mut answer);
     http.unsent = answer;
     // Whatever it says, the connection ends.
@@ -73,7 +75,7 @@ struct Http1<'d> {
     /// Whether `unread` has something that nobody looked at.
     is_news: bool,
     /// What the client has not taken yet.
-    unsent: Vec<u8>,
+    unsent: Output,
     needs_flush: bool,
     /// While a large answer is sent.
     held: Option<OwnedSemaphorePermit>,
@@ -131,12 +133,12 @@ enum End {
 /// Buffers of a thread.
 struct Buffers {
     input: Box<[u8]>,
-    output: Vec<u8>,
+    output: Output,
 }
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> =
-        RefCell::new(Buffers { input: vec![0; INPUT].into(), output: Vec::with_capacity(INPUT) });
+        RefCell::new(Buffers { input: vec![0; INPUT].into(), output: Output::with_capacity(INPUT) });
 }
 
 impl<'d> Http1<'d> {
@@ -149,7 +151,7 @@ impl<'d> Http1<'d> {
             answered: 0,
             unread: Vec::new(),
             is_news: false,
-            unsent: Vec::new(),
+            unsent: Output::default(),
             needs_flush: false,
             held: None,
             body: None,
@@ -197,19 +199,14 @@ impl<'d> Http1<'d> {
 
     /// Sends what could not be sent at once.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let sent = ready!(Pin::new(&mut self.connection).poll_write(cx, &self.unsent))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        if !self.unsent.is_empty() {
+            while !self.unsent.is_empty() {
+                let sent = ready!(self.unsent.poll_send(&mut self.connection, cx))?;
+                if let Some(pace) = &mut self.pace {
+                    pace.passed(sent);
+                }
             }
-            if sent == self.unsent.len() {
-                self.unsent = Vec::new();
-            } else {
-                self.unsent.drain(..sent);
-            }
-            if let Some(pace) = &mut self.pace {
-                pace.passed(sent);
-            }
+            self.unsent = Output::default();
         }
         if self.needs_flush {
             ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
@@ -251,9 +248,7 @@ impl<'d> Http1<'d> {
         let used = self.take_in(arrived, output);
         self.unread = arrived[used..].to_vec();
         self.write(cx, output);
-        if output.capacity() > MOST_OUTPUT {
-            *output = Vec::with_capacity(INPUT);
-        }
+        output.shrink(MOST_OUTPUT, INPUT);
         if self.requests > before {
             self.idle_since = start;
         }
@@ -265,23 +260,24 @@ impl<'d> Http1<'d> {
     }
 
     /// Sends what it can of `output`; the rest is kept.
-    fn write(&mut self, cx: &mut Context<'_>, output: &[u8]) {
-        let mut sent = 0;
-        while sent < output.len() {
-            match Pin::new(&mut self.connection).poll_write(cx, &output[sent..]) {
-                Poll::Ready(Ok(count)) if count > 0 => sent += count,
-                Poll::Ready(_) => {
+    fn write(&mut self, cx: &mut Context<'_>, output: &mut Output) {
+        let mut has_sent = false;
+        while !output.is_empty() {
+            match output.poll_send(&mut self.connection, cx) {
+                Poll::Ready(Ok(_)) => has_sent = true,
+                Poll::Ready(Err(_)) => {
                     self.next = Some(Event::End(End::Gone));
+                    output.clear();
                     return;
                 }
                 Poll::Pending => {
-                    self.unsent = output[sent..].to_vec();
+                    self.unsent = output.take_rest();
                     break;
                 }
             }
         }
         // What TLS has encrypted may still be in its own buffer.
-        self.needs_flush = sent > 0 && self.connection.is_secure();
+        self.needs_flush = has_sent && self.connection.is_secure();
     }
 
     /// Waits no longer than the limits say. Ready if the time is over: `next` says what comes of it.
@@ -292,7 +288,7 @@ impl<'d> Http1<'d> {
             let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(rate)));
             ready!(pace.poll_slow(cx));
             self.door.metrics().limit(Limit::SendRate);
-            self.unsent = Vec::new();
+            self.unsent = Output::default();
             self.needs_flush = false;
             self.connection.abandon();
             self.next = Some(Event::End(End::Gone));
@@ -316,7 +312,7 @@ impl<'d> Http1<'d> {
         }
         ready!(self.poll_alarm(cx));
         let door = self.door;
-        let mut output = Vec::new();
+        let mut output = Output::default();
         match wait {
             Wait::Idle => {
                 // The alarm is not set anew for each request; only now it is asked how long it has really been.
@@ -343,7 +339,7 @@ impl<'d> Http1<'d> {
             }
         }
         self.unread = Vec::new();
-        self.write(cx, &output);
+        self.write(cx, &mut output);
         Poll::Ready(())
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use tokio::time::Instant;
 
 use super::handover::{Handover, Large};
-use super::{End, Event, Http1, INPUT};
+use super::{End, Event, Http1, INPUT, output::Output};
 use crate::answer::{Facts, Parts, Refusal, Relayed, Step, wire, wire::Persistence};
 use crate::cache::{Encodings, KeyParts};
 use crate::door::body::{Body, Framing, MAX_PASSING};
@@ -29,7 +29,7 @@ pub(super) struct Passing {
 
 impl Http1<'_> {
     /// Answers into `output` what has arrived as a whole; how much of `input` that was.
-    pub(super) fn take_in(&mut self, input: &[u8], output: &mut Vec<u8>) -> usize {
+    pub(super) fn take_in(&mut self, input: &[u8], output: &mut Output) -> usize {
         let mut at = 0;
         while at < input.len() && self.next.is_none() {
             let rest = &input[at..];
@@ -73,7 +73,7 @@ impl Http1<'_> {
     }
 
     /// Answers a request, or says who will.
-    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Vec<u8>) {
+    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Output) {
         let door = self.door;
         self.requests += 1;
         let facts = Facts::read(&Parts {
@@ -145,7 +145,7 @@ impl Http1<'_> {
         head: &Head<'_>,
         facts: &Facts<'_>,
         persistence: Persistence,
-        output: &mut Vec<u8>,
+        output: &mut Output,
     ) -> bool {
         let rules = &relayed.serving().cache;
         let is_personal = head.has_cookie && !rules.private_cookies.is_empty();
@@ -164,13 +164,14 @@ impl Http1<'_> {
             door.cache.fresh(bytes, encodings, clock.now())
         });
         let Some(hit) = found else { return false };
-        wire::write_stored(output, &hit, persistence);
+        wire::write_stored_head(output.bytes(), &hit, persistence);
+        output.append(hit.entry().body());
         door.responder.count_relayed(relayed, Lane::Fast);
         true
     }
 
     /// Answers a request whose body has passed.
-    fn passed(&mut self, passed: Passing, output: &mut Vec<u8>) {
+    fn passed(&mut self, passed: Passing, output: &mut Output) {
         let Passing { facts, persistence, then, since, .. } = passed;
         self.next = match self.respond(&facts, persistence, output) {
             Step::Answered(()) => {
@@ -183,16 +184,16 @@ impl Http1<'_> {
         };
     }
 
-    fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Vec<u8>) -> Step<()> {
+    fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Output) -> Step<()> {
         let head_only = facts.method == Method::Head;
         let clock = self.door.responder.clock();
         self.door.responder.respond(facts, Lane::Fast, |answer| {
-            clock.date(|date| wire::write(output, answer, head_only, persistence, date));
+            clock.date(|date| wire::write(output.bytes(), answer, head_only, persistence, date));
         })
     }
 
     /// Answers a request that is refused, after which nothing more is read from this connection.
-    pub(super) fn refuse(&mut self, refused: &Facts<'_>, output: &mut Vec<u8>) {
+    pub(super) fn refuse(&mut self, refused: &Facts<'_>, output: &mut Output) {
         let _: Step<()> = self.respond(refused, Persistence::Closed, output);
         self.answered += 1;
         self.next = Some(Event::End(End::Linger));
