@@ -13,6 +13,7 @@ mod http2;
 mod http2_answers;
 mod https;
 mod lanes;
+mod large;
 mod layers;
 mod limits;
 mod load;
