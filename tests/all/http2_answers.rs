@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     future::poll_fn,
+    hash::{BuildHasher, RandomState},
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
     sync::{
@@ -118,6 +119,9 @@ impl Slow {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.set_tcp_mss(536).unwrap();
+        // From an address of its own: the system remembers what it learned of others', and would make large buffers for it.
+        let [a, b, ..] = RandomState::new().hash_one(()).to_ne_bytes();
+        socket.bind(&SockAddr::from(SocketAddr::from(([127, 40, a, b.max(1)], 0)))).unwrap();
         socket.connect(&SockAddr::from(running.http[0])).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut slow = Slow { socket, buffer: Vec::new() };
