@@ -39,9 +39,8 @@ use tokio::time::Instant;
 
 use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
 use crate::cache::{Asked, Cache, Encodings, Failure, KeyParts, Times};
-use crate::config::Origin;
 use crate::model::Method;
-use crate::rewrite::{LinkMap, Links};
+use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit, PlatformError};
 pub use date::AnswerDate;
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
@@ -414,14 +413,13 @@ impl Relay {
 /// How links in an answer of a platform must look for a client, if they are rewritten.
 fn links(visit: &Visit, relayed: &Relayed, platform: &Platform) -> Option<Links> {
     let rewriting = relayed.rewriting.as_ref()?;
-    let config = platform.config();
-    let origins = config.origins.iter().filter_map(Origin::authority);
-    let hosts: Vec<String> = config.host.iter().map(ToString::to_string).chain(origins).collect();
-    let prefix = rewriting.prefix.as_ref().map(|(upstream, public)| (upstream.to_string(), public.to_string()));
-    let elsewhere = config.host.as_ref().map(|host| format!("https://{host}"));
+    let map = match &rewriting.prefix {
+        None => platform.links().clone(),
+        Some((upstream, public)) => Arc::new(platform.links().with_prefix(upstream, public)),
+    };
     let scheme = if visit.facts.secure { "https" } else { "http" };
     let host = str::from_utf8(visit.facts.host.as_deref()?).ok()?.to_ascii_lowercase();
-    Some(Links::new(Arc::new(LinkMap::new(hosts, prefix, elsewhere)), scheme, host))
+    Some(Links::new(map, scheme, host))
 }
 
 impl Failure {

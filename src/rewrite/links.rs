@@ -34,12 +34,21 @@ impl LinkMap {
         prefix: Option<(String, String)>,
         elsewhere: Option<String>,
     ) -> Self {
-        let prefix = prefix.filter(|(upstream, public)| upstream != public);
-        LinkMap {
+        let map = LinkMap {
             hosts: hosts.into_iter().filter_map(|host| MappedHost::parse(host.as_ref())).collect(),
-            prefix: prefix.map(|(upstream, public)| (upstream, inert(&public))),
+            prefix: None,
             elsewhere: elsewhere.map(|base| inert(base.trim_end_matches('/'))),
+        };
+        match prefix {
+            Some((upstream, public)) => map.with_prefix(&upstream, &public),
+            None => map,
         }
+    }
+
+    /// The same for a rule that maps a path prefix.
+    pub fn with_prefix(&self, upstream: &str, public: &str) -> Self {
+        let prefix = (upstream != public).then(|| (upstream.to_owned(), inert(public)));
+        LinkMap { prefix, ..self.clone() }
     }
 
     /// Whether a cookie of `domain` (lower case, no dot before it) goes to one of the hosts: it is one, or a parent of

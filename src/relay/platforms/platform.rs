@@ -21,7 +21,8 @@ use super::circuit::State;
 use super::endpoint::{Common, Endpoint, Place};
 use super::turn::{Stage, Turn};
 use super::{hash, mix};
-use crate::config::{self, Balance, OriginPlace};
+use crate::config::{self, Balance, Origin, OriginPlace};
+use crate::rewrite::LinkMap;
 use crate::telemetry::{PlatformError, PlatformMetrics, PlatformOutcome};
 
 /// A platform, or a site's own origin.
@@ -30,6 +31,7 @@ pub struct Platform {
     pub(super) config: config::Platform,
     pub(super) metrics: PlatformMetrics,
     pub(super) common: Common,
+    links: Arc<LinkMap>,
     /// In the order of the origins.
     pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// Whether every name has been looked up once, whatever came of it.
@@ -79,11 +81,16 @@ impl Platform {
             Endpoint::new(&common, &config, number, origin, place).map(Arc::new)
         });
         let known: Vec<_> = known.collect();
+        let authorities = config.origins.iter().filter_map(Origin::authority);
+        let hosts = config.host.iter().map(ToString::to_string).chain(authorities);
+        let elsewhere = config.host.as_ref().map(|host| format!("https://{host}"));
+        let links = Arc::new(LinkMap::new(hosts, None, elsewhere));
         let has_names = config.origins.iter().any(|origin| matches!(origin.place, OriginPlace::Name(..)));
         Arc::new(Platform {
             name: name.into(),
             metrics,
             common,
+            links,
             endpoints: ArcSwap::from_pointee(known),
             resolved: watch::Sender::new(!has_names),
             has_out: Notify::new(),
@@ -103,6 +110,11 @@ impl Platform {
     /// Its settings.
     pub fn config(&self) -> &config::Platform {
         &self.config
+    }
+
+    /// The links that lead there, where paths are the same on both sides.
+    pub fn links(&self) -> &Arc<LinkMap> {
+        &self.links
     }
 
     /// Waits for a place among the requests that the platform may have, and chooses an origin. `url` is a hash of what is
