@@ -11,6 +11,7 @@
 
 mod cached;
 mod date;
+mod fault;
 mod fetch;
 mod forward;
 pub mod numbers;
@@ -19,7 +20,6 @@ mod transform;
 
 use std::{
     any::Any,
-    io::ErrorKind,
     net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, PoisonError},
@@ -37,12 +37,13 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
-use crate::cache::{Asked, Cache, Encodings, Failure, KeyParts, Times};
+use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
+use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
 use crate::model::Method;
 use crate::rewrite::Links;
-use crate::telemetry::{Journal, Lane, Limit, PlatformError};
+use crate::telemetry::{Journal, Lane, Limit};
 pub use date::AnswerDate;
+use fault::{Fault, is_taken_too_slowly};
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
 use transform::{Transform, Wanted};
 
@@ -420,81 +421,6 @@ fn links(visit: &Visit, relayed: &Relayed, platform: &Platform) -> Option<Links>
     let scheme = if visit.facts.secure { "https" } else { "http" };
     let host = str::from_utf8(visit.facts.host.as_deref()?).ok()?.to_ascii_lowercase();
     Some(Links::new(map, scheme, host))
-}
-
-impl Failure {
-    /// What kind of failure an error of a platform is.
-    fn of(error: &Error) -> Self {
-        match platforms::classify(error) {
-            PlatformError::Timeout => Failure::Late,
-            PlatformError::Protocol | PlatformError::Reset => Failure::Malformed,
-            _ => Failure::Unreachable,
-        }
-    }
-
-    /// The status of the answer.
-    fn status(self) -> u16 {
-        match self {
-            Failure::Malformed => 502,
-            Failure::Late => 504,
-            Failure::Unreachable | Failure::Dropped => 503,
-        }
-    }
-}
-
-/// Whose fault it is that a request came to nothing.
-enum Fault {
-    /// The client's, which is told so.
-    Client(Refusal),
-    /// The client is gone.
-    Gone,
-    /// The platform's, or ours: the status says more.
-    Other(u16),
-}
-
-impl Fault {
-    fn of(error: &Error) -> Self {
-        match (error.etype(), error.esource()) {
-            (ErrorType::HTTPStatus(status), _) => Fault::Other(*status),
-            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => {
-                Fault::Client(Refusal::bad("the head of the request is malformed"))
-            }
-            // What the door says of the body.
-            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::InvalidData) => {
-                Fault::Client(Refusal::BODY_MALFORMED)
-            }
-            (ErrorType::ReadError, ErrorSource::Downstream) if has_kind(error, ErrorKind::TimedOut) => {
-                Fault::Client(Refusal::BODY_TOO_SLOW)
-            }
-            (_, ErrorSource::Downstream) => Fault::Gone,
-            (_, ErrorSource::Upstream) => Fault::Other(Failure::of(error).status()),
-            _ => Fault::Other(500),
-        }
-    }
-
-    /// 0 if there is nobody to be told.
-    fn status(&self) -> u16 {
-        match self {
-            Fault::Client(refusal) => refusal.status,
-            Fault::Gone => 0,
-            Fault::Other(status) => *status,
-        }
-    }
-}
-
-/// Whether an error says that the client took nothing for too long: the door's word, or the system's.
-fn is_taken_too_slowly(error: &Error) -> bool {
-    *error.esource() != ErrorSource::Upstream
-        && match error.etype() {
-            ErrorType::WriteTimedout => true,
-            ErrorType::WriteError => has_kind(error, ErrorKind::TimedOut),
-            _ => false,
-        }
-}
-
-/// Whether an error comes from one of the connection, of this kind.
-fn has_kind(error: &Error, kind: ErrorKind) -> bool {
-    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind)
 }
 
 /// Whether a request may be sent twice, should the first time come to nothing: its method is idempotent (RFC 9110,
