@@ -1,7 +1,7 @@
 //! Waypost keeps a government's retired web addresses alive: a gateway that fronts the old domains and sends each old
 //! URL to its new home.
 //!
-//! The way of a request: [`door`] (connections) → [`routing`] (the decision, a pure function over a snapshot built from
+//! The way of a request: [`door`] (connections) → [`guard`] (who and what is admitted) → [`routing`] (the decision, a pure function over a snapshot built from
 //! the files that [`config`] reads) → [`answer`] (what goes over the wire, with the [`pages`] that citizens see).
 //! [`tls`] holds the certificates, [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
 //! [`cli`] is the program.
@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod door;
+pub mod guard;
 pub mod model;
 pub mod monitor;
 pub mod pages;

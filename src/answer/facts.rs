@@ -1,6 +1,6 @@
 //! What the gateway believes of a request's head: which host and target it is for, and by which way it came.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use super::Refusal;
 use crate::model::{Host, Method};
@@ -20,6 +20,8 @@ pub struct Facts<'a> {
     pub secure: bool,
     /// `Accept-Language`, where it is text.
     pub accept_language: Option<Cow<'a, str>>,
+    /// Who sent it; none behind a Unix socket that names nobody.
+    pub client: Option<IpAddr>,
     /// Why it is refused without asking the routes.
     pub refused: Option<Refusal>,
 }
@@ -37,6 +39,8 @@ pub struct Parts<'a> {
     pub secure: bool,
     /// The name that the client gave in its TLS handshake.
     pub sni: Option<&'a str>,
+    /// The address of the connection, or what the PROXY protocol says of it.
+    pub client: Option<IpAddr>,
     /// Whether the peer is a proxy whose word about the client's request counts.
     pub trusted: bool,
     /// `X-Forwarded-Host`.
@@ -87,6 +91,7 @@ impl<'a> Facts<'a> {
             target,
             secure,
             accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
+            client: parts.client,
             refused,
         }
     }
@@ -104,6 +109,7 @@ impl<'a> Facts<'a> {
             target: Cow::Borrowed(b"/"),
             secure: false,
             accept_language: None,
+            client: None,
             refused: Some(refusal),
         }
     }
@@ -126,6 +132,7 @@ impl<'a> Facts<'a> {
             target: Cow::Owned(self.target.into_owned()),
             secure: self.secure,
             accept_language: self.accept_language.map(|languages| Cow::Owned(languages.into_owned())),
+            client: self.client,
             refused: self.refused,
         }
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::cache::Rules;
-use crate::config;
+use crate::config::{self, GuardSettings};
+use crate::guard::Policy;
 use crate::rewrite::HeaderRules;
 use crate::routing::Snapshot;
 use crate::telemetry::{Metrics, SiteCounters};
@@ -21,6 +22,10 @@ pub struct Live {
     pub counters: Vec<Arc<SiteCounters>>,
     /// How each site's answers from elsewhere are served, by its number.
     pub serving: Vec<Arc<Serving>>,
+    /// What each site admits, by its number; sites that say the same share it.
+    pub policies: Vec<Arc<Policy>>,
+    /// What is admitted of hosts that no site has.
+    pub policy: Arc<Policy>,
 }
 
 /// How answers that come from elsewhere are served: what a site says of it, ready for use.
@@ -92,7 +97,15 @@ impl Live {
             None => Arc::new(Serving::new(&site.serving)),
         });
         let serving = serving.collect();
-        Live { counters: counters.collect(), serving, snapshot: Arc::new(snapshot) }
+        let mut policies: HashMap<&GuardSettings, Arc<Policy>> = HashMap::new();
+        let mut policy_of = |settings| {
+            let policy = policies.entry(settings).or_insert_with(|| Arc::new(Policy::new(settings, snapshot.guard())));
+            policy.clone()
+        };
+        let by_site = snapshot.sites().iter().map(|site| policy_of(&site.guard)).collect();
+        let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard()));
+        let counters = counters.collect();
+        Live { counters, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
     }
 
     /// Removes the series of sites that `next` doesn't have; to be called when `next` is live.

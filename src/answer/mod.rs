@@ -26,7 +26,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 
-use crate::model::{Gone, Verdict};
+use crate::model::{Denial, Gone, Methods, Verdict};
 use crate::pages::{self, Lang, Page};
 use crate::routing::{Decision, Request, SiteTable};
 use crate::telemetry::Limit;
@@ -45,6 +45,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// The limit that the client met, which is counted.
     pub limit: Option<Limit>,
+    /// What the guard has against it, if it is the guard who refuses it.
+    pub denial: Option<Denial>,
 }
 
 impl Refusal {
@@ -67,12 +69,17 @@ impl Refusal {
 
     /// With this status.
     pub const fn new(status: u16, reason: &'static str) -> Self {
-        Refusal { status, reason, limit: None }
+        Refusal { status, reason, limit: None, denial: None }
     }
 
     /// With this status, since the client met a limit.
     pub const fn limited(status: u16, reason: &'static str, limit: Limit) -> Self {
-        Refusal { status, reason, limit: Some(limit) }
+        Refusal { status, reason, limit: Some(limit), denial: None }
+    }
+
+    /// By the guard.
+    pub fn denied(denial: Denial) -> Self {
+        Refusal { status: denial.status, reason: denial.reason.text(), limit: None, denial: Some(denial) }
     }
 
     /// 400.
@@ -94,6 +101,8 @@ pub struct Answer<'a> {
     pub hsts: Option<&'a str>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// `Allow`: the methods that are taken.
+    pub allow: Option<Methods>,
     /// What the body is; none without a body.
     pub content: Option<Content<'a>>,
     /// The body, also for HEAD, where it is measured and not sent.
@@ -123,6 +132,9 @@ impl Answer<'_> {
         }
         if let Some(seconds) = self.retry_after {
             tell(header::RETRY_AFTER, &seconds.to_string());
+        }
+        if let Some(methods) = self.allow {
+            tell(header::ALLOW, &methods.to_string());
         }
         match self.content {
             None => {}
@@ -172,6 +184,7 @@ pub fn answer<'a>(
         cache_control,
         hsts,
         retry_after: None,
+        allow: None,
         content: Some(Content::Type(content_type)),
         body,
     };
@@ -204,6 +217,11 @@ pub fn answer<'a>(
         }
         Verdict::UnknownHost => page(Page::UnknownHost, NO_STORE, none),
         Verdict::BadRequest(reason) => page(Page::BadRequest { reason }, NO_STORE, none),
+        Verdict::Denied(denial) => Answer {
+            retry_after: denial.retry_after.map(u64::from),
+            allow: denial.allow,
+            ..page(Page::Denied { reason: denial.reason.text() }, NO_STORE, none)
+        },
     }
 }
 

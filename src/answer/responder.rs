@@ -14,9 +14,10 @@ use tokio::{
 
 use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
+use crate::guard::{Fields, Guard, Ruling, View};
 use crate::model::{Outcome, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
-use crate::telemetry::{Lane, Metrics};
+use crate::telemetry::{Lane, Metrics, SiteCounters};
 
 /// What every answer is made from.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Responder {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
     cache_control: String,
+    guard: Guard,
     /// Platforms that have origins: what they serve is no answer of ours.
     served: BTreeSet<String>,
     /// Large answers that may be made at the same time.
@@ -85,6 +87,7 @@ impl Responder {
             metrics,
             clock,
             cache_control: gateway.cache_control.clone(),
+            guard: Guard::default(),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
             room: Arc::new(Semaphore::new(ROOM)),
@@ -99,6 +102,27 @@ impl Responder {
     /// Where answers are counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Asks the guard whether a request is admitted: once, before anything else is done with it. `method` is the method's
+    /// name. A request that is not comes back refused.
+    pub fn admit<'a>(&self, facts: Facts<'a>, method: &str, fields: &dyn Fields) -> Facts<'a> {
+        let live = self.live.load();
+        if facts.refused.is_some() || live.snapshot.is_health(&facts.target) {
+            return facts;
+        }
+        let host = facts.host.as_deref();
+        let site = host.and_then(|host| SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch)));
+        let policy = site.and_then(|site| live.policies.get(site)).unwrap_or(&live.policy);
+        let Facts { target, secure, client, .. } = &facts;
+        let view = View { method, host, target, secure: *secure, client: *client, fields };
+        match self.guard.admit(policy, &view, &mut ()) {
+            Ruling::Admit => facts,
+            Ruling::Refuse(denial) => {
+                self.counters(&live, site).deny(denial.reason);
+                facts.refuse(Refusal::denied(denial))
+            }
+        }
     }
 
     /// Decides, counts, and hands the answer to `write`. Never waits.
@@ -187,9 +211,16 @@ impl Responder {
         if let Some(limit) = refusal.limit {
             self.metrics.connections().limit(limit);
         }
-        let verdict = Verdict::BadRequest(refusal.reason);
-        let decision = Decision { verdict, site: None, host: "", phase: None, source: None };
-        self.count(&self.live.load(), &decision, lane);
+        let live = self.live.load();
+        let mut decision =
+            Decision { verdict: Verdict::BadRequest(refusal.reason), site: None, host: "", phase: None, source: None };
+        if let Some(denial) = refusal.denial {
+            decision.verdict = Verdict::Denied(denial);
+            let host = facts.host.as_deref().unwrap_or_default();
+            let number = SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch));
+            decision.site = number.and_then(|number| Some((number, live.snapshot.sites().get(number)?)));
+        }
+        self.count(&live, &decision, lane);
         write(&refused(refusal, &decision, &facts.request(), facts.accept_language.as_deref()))
     }
 
@@ -237,12 +268,12 @@ impl Responder {
     }
 
     fn count_as(&self, live: &Live, site: Option<usize>, outcome: Outcome, lane: Lane) {
-        let counters = match site.and_then(|number| live.counters.get(number)) {
-            Some(counters) => counters,
-            None => self.metrics.no_site(),
-        };
-        counters.count(outcome);
+        self.counters(live, site).count(outcome);
         self.metrics.connections().request(lane);
+    }
+
+    fn counters<'a>(&'a self, live: &'a Live, site: Option<usize>) -> &'a SiteCounters {
+        site.and_then(|number| live.counters.get(number)).map_or(self.metrics.no_site(), |counters| counters)
     }
 }
 

@@ -1,33 +1,83 @@
-//! `waypost explain`: the traffic's own decision, told step by step.
+//! `waypost explain`: the guard's own ruling and the traffic's own decision, told step by step.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::ExitCode};
+use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode};
 
 use serde_json::json;
 
 use super::report::print;
 use super::{NodeArgs, load};
+use crate::config::GuardSettings;
+use crate::guard::{Guard, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
 use crate::routing::{Decision, Request, Scratch, Step};
 use crate::url::split_absolute;
 
-/// Explains one URL.
-pub(super) fn run(
-    url: &OsStr,
-    node: &NodeArgs,
+/// What is asked besides the URL.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asked {
+    /// Decide as of this date (2027-01-31) or moment (2027-01-31T08:00:00+08:00).
+    #[arg(long, value_parser = super::parse_date)]
     date: Option<i64>,
-    method: &str,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+    /// Method of the request.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Address of the client. Without it the request comes from nowhere, which no rule about addresses holds for.
+    #[arg(long)]
+    from: Option<IpAddr>,
+    /// A header field of the request, as `Name: value`. May be given several times.
+    #[arg(long, value_parser = field)]
+    header: Vec<(String, String)>,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header field is written `Name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Explains one URL.
+pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> anyhow::Result<ExitCode> {
     let (gateway, _) = load::gateway(node)?;
-    let now = date.unwrap_or_else(load::now);
+    let now = asked.date.unwrap_or_else(load::now);
     let routes = load::routes(&gateway, now)?;
     let (secure, host, target) = split(url.as_bytes());
-    let request = Request { method: Method::parse(method), host: Some(&host), target: &target, secure };
-    let mut steps: Vec<Step> = Vec::new();
+    let request = Request { method: Method::parse(&asked.method), host: Some(&host), target: &target, secure };
+    let mut steps = Steps::default();
     let mut scratch = Scratch::default();
-    let decision = routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps);
+    let number = routes.snapshot.site_of(&host, &mut scratch);
+    let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
+    let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
+    let policy = Policy::new(&settings, routes.snapshot.guard());
+    let ruling = admit(&policy, &request, asked, &mut steps);
+    let Steps(mut steps) = steps;
+    let decision = match ruling {
+        Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
+        Ruling::Refuse(denial) => {
+            Decision { verdict: Verdict::Denied(denial), site, host: "", phase: None, source: None }
+        }
+    };
     let url = url.to_string_lossy();
     print(&if json { as_json(&url, &decision, &steps)? } else { as_text(&url, &decision, &steps) })
+}
+
+/// What the guard makes of it, as if it were the first request.
+fn admit(policy: &Policy, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
+    let Request { host, target, secure, .. } = *request;
+    let view = View { method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
+    let ruling = Guard::default().admit(policy, &view, steps);
+    if ruling == Ruling::Admit {
+        steps.step("guard", || "admitted".to_owned());
+    }
+    ruling
+}
+
+/// What is told of the way of a request.
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Trace for Steps {
+    fn step(&mut self, filter: &'static str, found: impl FnOnce() -> String) {
+        self.0.push(Step { step: filter, detail: found(), source: None });
+    }
 }
 
 /// Scheme, host and request target of what the operator typed.
@@ -96,6 +146,7 @@ fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
         Verdict::Serve { platform, path, .. } => vec![("platform", *platform), ("path", *path)],
         Verdict::Refused { target } => vec![("refused", *target)],
         Verdict::BadRequest(reason) => vec![("reason", *reason)],
+        Verdict::Denied(denial) => vec![("reason", denial.reason.name()), ("because", denial.reason.text())],
         _ => Vec::new(),
     }
 }

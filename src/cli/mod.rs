@@ -56,12 +56,8 @@ enum Command {
         url: OsString,
         #[command(flatten)]
         node: NodeArgs,
-        /// Decide as of this date (2027-01-31) or moment (2027-01-31T08:00:00+08:00).
-        #[arg(long, value_parser = parse_date)]
-        date: Option<i64>,
-        /// Method of the request.
-        #[arg(long, default_value = "GET")]
-        method: String,
+        #[command(flatten)]
+        asked: explain::Asked,
         /// Print as JSON.
         #[arg(long)]
         json: bool,
@@ -187,7 +183,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(&args),
         Command::Check { path, node, json } => check::run(path, &node, json),
-        Command::Explain { url, node, date, method, json } => explain::run(&url, &node, date, &method, json),
+        Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),

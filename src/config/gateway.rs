@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostic, SourceFile};
+use super::guard::GuardSettings;
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::Listen;
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub cache: CacheSize,
     /// Hosts that redirects may go to; homes, sites and platforms where absent.
     pub allowed_targets: Option<Vec<HostPattern>>,
+    /// What is admitted where sites do not say.
+    pub guard: GuardSettings,
     /// Cache-Control of answers.
     pub cache_control: String,
     /// Paths of health on the public addresses.
@@ -192,6 +195,7 @@ impl Gateway {
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
+            guard: reader.guard(),
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
             watch: reader.flag("reload", "watch"),
@@ -281,6 +285,10 @@ impl Gateway {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
                 None => return absent(key, out),
             },
+            ("guard", "methods") => {
+                let methods = self.guard.methods.unwrap_or_default();
+                text(methods.to_string().split(", ").map(str::to_owned).collect())
+            }
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),
@@ -438,6 +446,13 @@ impl<'a> Reader<'a> {
         self.lost_targets |= !faults.is_empty();
         self.faults.extend(faults);
         Some(patterns)
+    }
+
+    fn guard(&mut self) -> GuardSettings {
+        let tables = [self.top, self.default_top].into_iter().filter_map(|top| Some((0, top.table("guard")?.value)));
+        GuardSettings::read(&tables.collect::<Vec<_>>(), &mut |_, span, code, message, hint| {
+            self.faults.push(self.file.error(code, span, message).maybe_hint(hint));
+        })
     }
 
     fn platforms(&mut self, folder: &Path) -> BTreeMap<String, Platform> {

@@ -5,6 +5,7 @@
 
 use crate::model::Https;
 
+use super::guard::GUARD;
 use super::limits::LIMITS;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
@@ -43,6 +44,8 @@ pub enum Scope {
     Defaults,
     /// Both.
     Both,
+    /// `gateway.toml` only, of keys that stand in all three: it makes no sense for a part of the sites.
+    Gateway,
 }
 
 /// One key.
@@ -70,7 +73,7 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, scope: Scope::Site, required: true, default: "", doc }
 }
 
-const fn only(scope: Scope, key: Key) -> Key {
+pub(super) const fn only(scope: Scope, key: Key) -> Key {
     Key { scope, ..key }
 }
 
@@ -146,6 +149,12 @@ pub const SITE: &[Key] = &[
         "How answers of platforms and of the old origin are cached. Taken key by key from the nearest file.",
     ),
     key("headers", Kind::Table(HEADERS), "", "What changes in the header fields of their answers."),
+    key(
+        "guard",
+        Kind::Table(GUARD),
+        "",
+        "Whom and what the site admits. Taken key by key from the nearest file, last from gateway.toml.",
+    ),
     key(
         "stand-by",
         Kind::Text,
@@ -392,7 +401,7 @@ pub const GATEWAY: &[Key] = &[
         "",
         "Memory of the cache of platforms' answers; what is cached, and for how long, is for site files to say.",
     ),
-    key("guard", Kind::Table(GUARD), "", "What is admitted and allowed."),
+    key("guard", Kind::Table(GUARD), "", "What is admitted, where site files do not say, and where redirects may go."),
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
     key("reload", Kind::Table(RELOAD), "", "How changes of routes and certificates go live."),
@@ -655,14 +664,6 @@ pub const CACHE_SIZE: &[Key] = &[
     ),
     key("snapshot-size", Kind::Number(0, 1 << 20), "512", "Largest snapshot, in MiB: the latest answers come first."),
 ];
-
-/// `[guard]`.
-pub const GUARD: &[Key] = &[key(
-    "allowed-targets",
-    Kind::Texts,
-    "[]",
-    "The only hosts that redirects may go to: `example.org` or `*.example.org`. Where absent: the hosts of all homes, sites and platforms.",
-)];
 
 /// `[answers]`.
 pub const ANSWERS: &[Key] =

@@ -17,6 +17,7 @@ pub mod site;
 pub mod template;
 
 mod diagnostic;
+mod guard;
 mod habits;
 mod limits;
 mod listen;
@@ -31,6 +32,7 @@ mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
 pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
+pub use guard::GuardSettings;
 pub use limits::Limits;
 pub use listen::{Address, Listen, ListenError};
 pub use origin::{Origin, OriginError, OriginPlace};

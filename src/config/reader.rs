@@ -190,8 +190,11 @@ impl Reader<'_> {
 
     fn in_scope(&self, key: &Key) -> bool {
         match self.role {
-            Role::Site => key.scope != Scope::Defaults,
-            Role::Defaults => key.scope != Scope::Site || key.required && !matches!(key.name, "name" | "hosts"),
+            Role::Site => !matches!(key.scope, Scope::Defaults | Scope::Gateway),
+            Role::Defaults => {
+                key.scope != Scope::Gateway && key.scope != Scope::Site
+                    || key.required && !matches!(key.name, "name" | "hosts")
+            }
             Role::Gateway => true,
         }
     }
@@ -223,6 +226,7 @@ impl Reader<'_> {
                 "belongs into defaults.toml",
                 "move it into the defaults.toml of a folder: a site may not decide it for itself",
             ),
+            Scope::Gateway => ("belongs into gateway.toml", "move it there: it holds for the whole node"),
             _ => {
                 ("belongs into a site file", "move it into the files of the sites: it makes no sense for more than one")
             }

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::diagnostic::{Diagnostic, SourceFile, readable_host};
 use super::expectation::{self, Expectation};
+use super::guard::GuardSettings;
 use super::keys;
 use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
 use super::pattern::Pattern;
@@ -94,6 +95,8 @@ pub struct Site {
     pub url: UrlSettings,
     /// How answers that come from elsewhere are served.
     pub serving: Serving,
+    /// What it admits, as far as it says.
+    pub guard: GuardSettings,
     /// Rules in the order in which they are tried.
     pub rules: Vec<Rule>,
     /// What answers the rest.
@@ -245,6 +248,7 @@ impl Builder<'_> {
             home,
             origin: self.origin(),
             serving: self.serving(),
+            guard: self.guard(),
             owner: self.text("owner").map(|(_, at)| at.value),
             code: self.text("code").map(|(_, at)| at.value),
             wave: self.nearest("", |table| table.number("wave")).map(|(_, at)| *at.value as u16),

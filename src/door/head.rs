@@ -8,6 +8,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::body::Framing;
 use crate::answer::Refusal;
+use crate::guard;
 use crate::telemetry::Limit;
 
 /// A head that is well-formed.
@@ -50,6 +51,20 @@ pub struct Head<'a> {
     pub forwarded_host: Option<&'a [u8]>,
     /// `X-Forwarded-Proto`.
     pub forwarded_proto: Option<&'a [u8]>,
+}
+
+/// The lines of a head that is well-formed, to be looked at again for fields that are not noted in [`Head`].
+#[derive(Clone, Copy, Debug)]
+pub struct Lines<'a>(&'a [u8]);
+
+impl guard::Fields for Lines<'_> {
+    fn each(&self, name: &str, tell: &mut dyn FnMut(&[u8])) {
+        for line in self.0.split(|&byte| byte == b'\n') {
+            if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
+                tell(line[name.len() + 1..].trim_ascii());
+            }
+        }
+    }
 }
 
 /// The bounds of a head.
@@ -205,6 +220,11 @@ fn fields<'a>(
 }
 
 impl<'a> Head<'a> {
+    /// The lines of its fields, in the `bytes` that it was read from.
+    pub fn lines<'b>(&self, bytes: &'b [u8]) -> Lines<'b> {
+        Lines(&bytes[self.skipped + self.line..self.length])
+    }
+
     fn set_host(&mut self, value: &'a [u8]) -> Result<(), Refusal> {
         match self.host.replace(value) {
             None => Ok(()),

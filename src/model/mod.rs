@@ -5,7 +5,9 @@
 
 mod host;
 mod https;
+mod methods;
 mod phase;
+mod reason;
 mod rewriting;
 mod status;
 mod target;
@@ -14,7 +16,9 @@ mod verdict;
 pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};
 pub use https::Https;
+pub use methods::Methods;
 pub use phase::{Lifecycle, Phase};
+pub use reason::{Denial, Reason};
 pub use rewriting::Rewriting;
 pub use status::RedirectStatus;
 pub use target::{MAX_TARGET_URL, Target, TargetFault};

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::Rewriting;
+use super::{Denial, Rewriting};
 
 /// The request methods that the decision tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub enum Verdict<'a> {
     UnknownHost,
     /// The request target can't be a URL: 400.
     BadRequest(&'static str),
+    /// The guard does not admit it.
+    Denied(Denial),
 }
 
 /// What a 404 or 410 page can offer.
@@ -139,11 +141,13 @@ pub enum Outcome {
     UnknownHost,
     /// [`Verdict::BadRequest`].
     BadRequest,
+    /// [`Verdict::Denied`].
+    Denied,
 }
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 13] = [
+    pub const ALL: [Outcome; 14] = [
         Outcome::Redirect,
         Outcome::Notice,
         Outcome::Gone,
@@ -157,6 +161,7 @@ impl Outcome {
         Outcome::Health,
         Outcome::UnknownHost,
         Outcome::BadRequest,
+        Outcome::Denied,
     ];
 
     /// The word for labels, logs and `explain`.
@@ -175,6 +180,7 @@ impl Outcome {
             Outcome::Health => "health",
             Outcome::UnknownHost => "unknown_host",
             Outcome::BadRequest => "bad_request",
+            Outcome::Denied => "denied",
         }
     }
 }
@@ -196,6 +202,7 @@ impl Verdict<'_> {
             Verdict::Health => Outcome::Health,
             Verdict::UnknownHost => Outcome::UnknownHost,
             Verdict::BadRequest(_) => Outcome::BadRequest,
+            Verdict::Denied(_) => Outcome::Denied,
         }
     }
 
@@ -211,6 +218,7 @@ impl Verdict<'_> {
             }
             Verdict::Serve { .. } | Verdict::Refused { .. } => 501,
             Verdict::BadRequest(_) => 400,
+            Verdict::Denied(denial) => denial.status,
         }
     }
 

@@ -57,6 +57,11 @@ pub enum Page<'a> {
         /// Why, in English, for whoever repairs the link.
         reason: &'a str,
     },
+    /// 403, 404, 405, 429 and so on: the guard does not admit the request.
+    Denied {
+        /// Why, in English, for whoever repairs the client.
+        reason: &'a str,
+    },
     /// 502, 503, 504: the platform that has the page gives no answer.
     Unavailable,
 }
@@ -102,7 +107,7 @@ pub fn render(page: Page<'_>, facts: &Facts<'_>, lang: Lang) -> String {
             "asked_below" if is_notice => asked(facts.url, labels),
             "asked" | "asked_below" => String::new(),
             "detail" => match page {
-                Page::BadRequest { reason } => {
+                Page::BadRequest { reason } | Page::Denied { reason } => {
                     format!("<p>{}<span lang=\"en\">{}</span></p>\n", labels.detail, shown(reason))
                 }
                 _ => String::new(),

@@ -5,7 +5,7 @@ const MAX_PAGE: usize = 6 * 1024;
 
 const LOCATION: &str = "https://www.qingshan.example/jyj/c12/77.html";
 
-fn every_page() -> [Page<'static>; 9] {
+fn every_page() -> [Page<'static>; 10] {
     [
         Page::NotFound,
         Page::Gone,
@@ -15,6 +15,7 @@ fn every_page() -> [Page<'static>; 9] {
         Page::Refused,
         Page::HttpsRequired { location: "https://jyj.qingshan.example/news.asp?classid=3&id=77" },
         Page::BadRequest { reason: "the path has a NUL" },
+        Page::Denied { reason: "there were too many requests" },
         Page::Unavailable,
     ]
 }

@@ -66,6 +66,11 @@ fn chinese(page: Page<'_>) -> Words {
             happened: "网址里有无法识别的内容，所以打不开。",
             advice: "请核对网址有没有写错或漏写。如果您是点链接来的，可能是那个链接有误。".into(),
         },
+        Page::Denied { .. } => Words {
+            heading: "这个请求没有被受理",
+            happened: "为了保护网站，这样的请求我们不受理。这往往不是您的操作有误。",
+            advice: "请过一会儿再试，或者从新网站的首页查找。如果一直打不开，欢迎您报告这个错误。".into(),
+        },
         Page::Unavailable => Words {
             heading: "网站暂时打不开",
             happened: "提供这个网页的服务器暂时没有应答。这不是您的操作有误。",
@@ -132,6 +137,13 @@ fn english(page: Page<'_>) -> Words {
             heading: "This address is not valid",
             happened: "The address has something in it that cannot be understood, so it cannot be opened.",
             advice: "Check the address for typing errors or missing parts. If you followed a link, the link may be wrong.".into(),
+        },
+        Page::Denied { .. } => Words {
+            heading: "This request was not accepted",
+            happened: "To protect the website, requests like this one are not accepted. It is often no mistake of yours.",
+            advice: "Try again in a while, or start from the home page of the new website. \
+                     If it goes on like this, please report the error."
+                .into(),
         },
         Page::Unavailable => Words {
             heading: "This website cannot be opened for now",

@@ -145,7 +145,7 @@ impl Relay {
             relayed: relayed.clone(),
             links: links(visit, relayed, platform),
             secure: visit.facts.secure,
-            client: visit.client,
+            client: visit.facts.client,
             url: platforms::hash(relayed.path.as_bytes(), platforms::hash(host, 0)),
         };
         // It is large, and tokio moves what it is given.

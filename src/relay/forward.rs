@@ -42,7 +42,7 @@ pub(super) fn address(
     }
     let proto = if visit.facts.secure { "https" } else { "http" };
     let mut element = format!("proto={proto}");
-    if let Some(client) = visit.client {
+    if let Some(client) = visit.facts.client {
         let client = client.to_canonical();
         // A proxy says who came before it.
         request.append_header("x-forwarded-for", client.to_string())?;

@@ -20,7 +20,6 @@ mod transform;
 
 use std::{
     any::Any,
-    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -54,8 +53,6 @@ pub struct Visit {
     pub facts: Facts<'static>,
     /// The way by which it came.
     pub lane: Lane,
-    /// Who the client is.
-    pub client: Option<IpAddr>,
     /// Whether it is a proxy whose word about its own clients counts.
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
@@ -159,7 +156,7 @@ impl ProxyHttp for Relay {
                 let visit = ctx.visit.as_ref();
                 let host = visit.and_then(|visit| visit.facts.host.as_deref()).unwrap_or_default();
                 let url = platforms::hash(path, platforms::hash(host, 0));
-                match platform.enter(visit.and_then(|visit| visit.client), url).await {
+                match platform.enter(visit.and_then(|visit| visit.facts.client), url).await {
                     Ok(turn) => none.insert(turn),
                     Err(busy) => {
                         ctx.busy = Some(busy);

@@ -85,6 +85,7 @@ pub(super) fn build(
         code: site.code.clone(),
         wave: site.wave,
         serving: Arc::new(site.serving.clone()),
+        guard: site.guard.clone(),
         rewriting: site.serving.rewrite.then(Rewriting::default),
         cache_control: site.cache_control.clone(),
         report: site.report.clone(),

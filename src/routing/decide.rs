@@ -53,6 +53,12 @@ pub struct Scratch {
 }
 
 impl Snapshot {
+    /// The number of the site that decides what is asked of `host`, the value of a Host header; none if no site does.
+    pub fn site_of(&self, host: &[u8], scratch: &mut Scratch) -> Option<usize> {
+        let found = self.find(host, &mut scratch.host, &mut scratch.preview).ok()?;
+        found.map(|found| found.number)
+    }
+
     /// Decides what to do with a request at `now` (Unix seconds).
     pub fn decide<'a>(&'a self, request: &Request<'a>, now: i64, scratch: &'a mut Scratch) -> Decision<'a> {
         self.decide_traced(request, now, scratch, &mut NoTrace)

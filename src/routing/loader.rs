@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::config::{self, Diagnostic, Gateway, Layer, Role, Severity, Site, SourceFile, Table};
+use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Table};
 use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
@@ -24,7 +24,8 @@ use super::snapshot::Snapshot;
 #[derive(Debug)]
 pub struct Loader {
     root: PathBuf,
-    guard: Option<Vec<HostPattern>>,
+    allowed_targets: Option<Vec<HostPattern>>,
+    guard: GuardSettings,
     platforms: Vec<(String, Option<Host>)>,
     health_paths: Vec<String>,
     https_port: u16,
@@ -86,7 +87,8 @@ impl Loader {
     pub fn new(gateway: &Gateway) -> Self {
         Loader {
             root: gateway.routes.clone(),
-            guard: gateway.allowed_targets.clone(),
+            allowed_targets: gateway.allowed_targets.clone(),
+            guard: gateway.guard.clone(),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
@@ -221,7 +223,7 @@ impl Loader {
     /// Works out where redirects may go now, and adds the sites for which that makes a difference.
     fn apply_policy(&mut self, mut changed: BTreeSet<String>) -> BTreeSet<String> {
         let platforms = self.platforms.iter().filter_map(|(_, host)| host.as_ref());
-        let allowed = match &self.guard {
+        let allowed = match &self.allowed_targets {
             Some(patterns) => patterns.iter().collect(),
             None => {
                 let mut allowed = implicit_targets(self.sites.values().map(|state| &state.checked), platforms);
@@ -295,6 +297,7 @@ impl Loader {
                 |table| !is_new(table),
                 self.health_paths.clone(),
                 self.https_port,
+                self.guard.clone(),
             );
             let mut findings: Vec<(String, Diagnostic)> = Vec::new();
             for conflict in &conflicts {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::Serving;
 use crate::config::template::Template;
+use crate::config::{GuardSettings, Serving};
 use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Rewriting, Source, Target};
 use crate::url::Canonicalizer;
 
@@ -55,6 +55,8 @@ pub struct SiteTable {
     pub previews: bool,
     /// How answers that come from elsewhere are served.
     pub serving: Arc<Serving>,
+    /// What it admits, as far as its files say.
+    pub guard: GuardSettings,
     pub(super) status: RedirectStatus,
     pub(super) home_refused: bool,
     pub(super) home_line: Line,

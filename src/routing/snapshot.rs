@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use compact_str::CompactString;
 
+use crate::config::GuardSettings;
 use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
 
 use super::hosts::{parents, previewed};
@@ -16,6 +17,7 @@ pub struct Snapshot {
     exact: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     below: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     health_paths: Vec<String>,
+    guard: GuardSettings,
     /// What follows the host in a URL of ours with https: nothing, or `:8443`.
     pub(super) https_port: String,
 }
@@ -45,15 +47,17 @@ pub(super) struct Found<'a> {
 
 impl Snapshot {
     /// Puts sites together. `incumbent` says which of them were live before: a host that two sites claim stays with
-    /// the incumbent, else with the one that comes first. `https_port` is the port that redirects to https go to.
+    /// the incumbent, else with the one that comes first. `https_port` is the port that redirects to https go to,
+    /// `guard` what gateway.toml admits.
     pub fn new(
         sites: Vec<Arc<SiteTable>>,
         incumbent: impl Fn(&SiteTable) -> bool,
         health_paths: Vec<String>,
         https_port: u16,
+        guard: GuardSettings,
     ) -> (Self, Vec<HostConflict>) {
         let https_port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
-        let mut snapshot = Snapshot { health_paths, https_port, ..Snapshot::default() };
+        let mut snapshot = Snapshot { health_paths, https_port, guard, ..Snapshot::default() };
         let mut conflicts = Vec::new();
         let (old, new): (Vec<usize>, Vec<usize>) = (0..sites.len()).partition(|&number| incumbent(&sites[number]));
         for number in old.into_iter().chain(new) {
@@ -70,6 +74,11 @@ impl Snapshot {
         }
         snapshot.sites = sites;
         (snapshot, conflicts)
+    }
+
+    /// What gateway.toml admits.
+    pub fn guard(&self) -> &GuardSettings {
+        &self.guard
     }
 
     /// The sites, by number.
@@ -107,7 +116,8 @@ impl Snapshot {
         self.knows_host(host) || self.preview(host.as_str(), &mut String::new()).is_some()
     }
 
-    pub(super) fn is_health(&self, target: &[u8]) -> bool {
+    /// Whether a target asks for the gateway's own health.
+    pub fn is_health(&self, target: &[u8]) -> bool {
         if self.health_paths.is_empty() {
             return false;
         }

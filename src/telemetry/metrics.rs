@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{CertificateGauges, Connections, PlatformFamilies, names};
-use crate::model::Outcome;
+use crate::model::{Outcome, Reason};
 use crate::routing::Snapshot;
 
 /// Upper bounds in seconds. A redirect takes tens of microseconds; what takes seconds is a slow client.
@@ -45,7 +45,7 @@ impl ReloadResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    families: SiteFamilies,
     no_site: Arc<SiteCounters>,
     connections: Connections,
     duration: Histogram,
@@ -84,6 +84,9 @@ impl Metrics {
                 &[names::SITE, names::OUTCOME],
             )?,
         )?;
+        let refused = Opts::new(names::GUARD_REFUSED, "Requests that the guard did not admit, by site and reason.");
+        let refused = register(&registry, IntCounterVec::new(refused, &[names::SITE, names::REASON])?)?;
+        let families = SiteFamilies { requests, refused };
         let duration =
             HistogramOpts::new(names::REQUEST_DURATION, "Seconds from a request's head to the end of its answer.")
                 .buckets(DURATION_BUCKETS.to_vec());
@@ -108,7 +111,7 @@ impl Metrics {
         }
         let seconds = |name, help| register(&registry, Gauge::new(name, help)?);
         Ok(Metrics {
-            no_site: SiteCounters::new("", &requests),
+            no_site: SiteCounters::new("", &families),
             connections: Connections::new(&registry)?,
             duration: register(&registry, Histogram::with_opts(duration)?)?,
             reload_last: seconds(names::RELOAD_LAST, "Unix time of the last reload.")?,
@@ -135,7 +138,7 @@ impl Metrics {
             certificates: CertificateGauges::new(&registry)?,
             platforms: PlatformFamilies::new(&registry)?,
             registry,
-            requests,
+            families,
             snapshot,
             reloads,
         })
@@ -143,7 +146,7 @@ impl Metrics {
 
     /// Fresh counters for a site.
     pub fn site(&self, id: &str) -> Arc<SiteCounters> {
-        SiteCounters::new(id, &self.requests)
+        SiteCounters::new(id, &self.families)
     }
 
     /// The counters of requests that no site is asked for.
@@ -238,54 +241,78 @@ pub(super) fn register<M: Collector + Clone + 'static>(registry: &Registry, metr
     Ok(metric)
 }
 
+/// Counters that each site has.
+#[derive(Clone, Debug)]
+struct SiteFamilies {
+    requests: IntCounterVec,
+    refused: IntCounterVec,
+}
+
 /// The request counters of one site.
 ///
-/// A counter is bound when its outcome first happens: 5,000 sites with twelve outcomes each would be 60,000 series at
+/// A counter is bound when what it counts first happens: 5,000 sites with twelve outcomes each would be 60,000 series at
 /// once, most of them zero for ever.
 #[derive(Debug)]
 pub struct SiteCounters {
     site: Box<str>,
-    counters: [OnceLock<IntCounter>; Outcome::ALL.len()],
+    outcomes: [OnceLock<IntCounter>; Outcome::ALL.len()],
+    reasons: [OnceLock<IntCounter>; Reason::ALL.len()],
     /// Where counters come from; none once the site is removed, so that a late request can't bring a series back.
-    family: Mutex<Option<IntCounterVec>>,
+    families: Mutex<Option<SiteFamilies>>,
 }
 
 impl SiteCounters {
-    fn new(site: &str, family: &IntCounterVec) -> Arc<Self> {
+    fn new(site: &str, families: &SiteFamilies) -> Arc<Self> {
         Arc::new(SiteCounters {
             site: site.into(),
-            counters: Default::default(),
-            family: Mutex::new(Some(family.clone())),
+            outcomes: Default::default(),
+            reasons: Default::default(),
+            families: Mutex::new(Some(families.clone())),
         })
     }
 
     /// Counts a request.
     pub fn count(&self, outcome: Outcome) {
-        match self.counters[outcome as usize].get() {
+        self.inc(&self.outcomes[outcome as usize], |families| &families.requests, outcome.name());
+    }
+
+    /// Counts a request that the guard refused.
+    pub fn deny(&self, reason: Reason) {
+        self.inc(&self.reasons[reason as usize], |families| &families.refused, reason.name());
+    }
+
+    fn inc(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
+        match counter.get() {
             Some(counter) => counter.inc(),
-            None => self.count_first(outcome),
+            None => self.inc_first(counter, family, label),
         }
     }
 
     #[cold]
-    fn count_first(&self, outcome: Outcome) {
-        let family = self.family.lock().unwrap_or_else(PoisonError::into_inner);
-        let bound =
-            family.as_ref().and_then(|family| family.get_metric_with_label_values(&[&self.site, outcome.name()]).ok());
-        if let Some(counter) = bound {
-            self.counters[outcome as usize].get_or_init(|| counter).inc();
+    fn inc_first(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let family = families.as_ref().map(family);
+        let bound = family.and_then(|family| family.get_metric_with_label_values(&[&*self.site, label]).ok());
+        if let Some(bound) = bound {
+            counter.get_or_init(|| bound).inc();
         }
     }
 
     /// Removes the site's series. Requests that are still under way count nowhere.
     pub fn retire(&self) {
-        let family = self.family.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(family) = family else { return };
-        for outcome in Outcome::ALL {
-            if self.counters[outcome as usize].get().is_some() {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(families) = families else { return };
+        let remove = |family: &IntCounterVec, counter: &OnceLock<IntCounter>, label| {
+            if counter.get().is_some() {
                 // An error means that it is not there, which is what is wanted.
-                let _ = family.remove_label_values(&[&self.site, outcome.name()]);
+                let _ = family.remove_label_values(&[&*self.site, label]);
             }
+        };
+        for outcome in Outcome::ALL {
+            remove(&families.requests, &self.outcomes[outcome as usize], outcome.name());
+        }
+        for reason in Reason::ALL {
+            remove(&families.refused, &self.reasons[reason as usize], reason.name());
         }
     }
 }
@@ -317,7 +344,10 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{line} in\n{shown}");
         }
+        site.deny(Reason::Rate);
+        assert!(text(&metrics).contains(r#"waypost_guard_refused_total{reason="rate",site="county/jyj"} 1"#));
         site.retire();
+        site.deny(Reason::Rate);
         site.count(Outcome::Redirect);
         site.count(Outcome::NotFound);
         assert!(!text(&metrics).contains("county/jyj"));

@@ -3,6 +3,9 @@
 /// Counter of answered requests, by [`SITE`] and [`OUTCOME`].
 pub const REQUESTS: &str = "waypost_requests_total";
 
+/// Counter of requests that the guard refused, by [`SITE`] and [`REASON`] (one of [`crate::model::Reason`]).
+pub const GUARD_REFUSED: &str = "waypost_guard_refused_total";
+
 /// Histogram of the seconds from a request's head to the end of its answer.
 pub const REQUEST_DURATION: &str = "waypost_request_duration_seconds";
 

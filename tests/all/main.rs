@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod client;
 mod connections;
+mod guard;
 mod http1;
 mod http2;
 mod http2_answers;

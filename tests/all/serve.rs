@@ -27,6 +27,8 @@ timestamp = "20190101"
 [url]
 charset = "gb18030"
 keep-query = ["id"]
+[guard]
+methods = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PROPFIND"]
 [[rule]]
 from = "/news.asp?classname={name}"
 to   = "https://www.new.example/search?q={name}"

@@ -48,7 +48,6 @@ impl<'d> Http1<'d> {
         let visit = Visit {
             facts: request.facts,
             lane: Lane::Session,
-            client: connection.client.map(|client| client.ip()),
             trusted: connection.trusted,
             is_last: request.is_last,
             since: request.since,

@@ -82,11 +82,13 @@ impl Http1<'_> {
             host: head.host,
             secure: self.connection.is_secure(),
             sni: self.connection.sni(),
+            client: self.connection.client.map(|client| client.ip()),
             trusted: self.connection.trusted,
             forwarded_host: head.forwarded_host,
             forwarded_proto: head.forwarded_proto,
             accept_language: head.accept_language,
         });
+        let facts = door.responder.admit(facts, head.method, &head.lines(input));
         let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
         if is_spent {
             door.metrics().limit(Limit::Requests);

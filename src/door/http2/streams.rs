@@ -135,13 +135,13 @@ impl Peer {
 pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) -> bool {
     let head = session.req_header();
     let head_only = head.method == http::Method::HEAD;
-    let facts = facts(head, peer);
+    let facts = door.responder.admit(facts(head, peer), head.method.as_str(), &head.headers);
     let ready = match fault(head, door) {
         Some(refusal) => door.responder.refuse(&facts, refusal, Lane::Http2, Ready::new),
-        None if !session.is_body_empty() => return spawn(door, peer, session),
+        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session),
         None => match door.responder.respond(&facts, Lane::Http2, Ready::new) {
             Step::Answered(ready) => ready,
-            Step::Relay(_) | Step::Large => return spawn(door, peer, session),
+            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session),
         },
     };
     if let Some(rest) = begin(ready, &mut session, head_only, Some(peer)) {
@@ -152,9 +152,9 @@ pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSessio
 }
 
 /// Gives a stream a task: to take in its body, to wait for a large answer, or to go to a platform.
-fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, session: HttpSession) -> bool {
+fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession) -> bool {
     let (door, own) = (door.clone(), peer.clone());
-    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, session).await }));
+    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session).await }));
     false
 }
 
@@ -172,9 +172,8 @@ async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
     task.await;
 }
 
-async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
+async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession) {
     let since = Instant::now();
-    let facts = facts(session.req_header(), peer).into_owned();
     let head_only = facts.method == Method::Head;
     if let Step::Relay(_) = door.responder.decide(&facts) {
         return relay(door, peer, session, facts, since).await;
@@ -208,8 +207,8 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
 
 /// Lets a platform answer.
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
-    let (lane, client, trusted) = (Lane::Http2, peer.client, peer.trusted);
-    let visit = Visit { facts, lane, client, trusted, is_last: false, since, date: AnswerDate::default() };
+    let (lane, trusted) = (Lane::Http2, peer.trusted);
+    let visit = Visit { facts, lane, trusted, is_last: false, since, date: AnswerDate::default() };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
@@ -273,6 +272,7 @@ fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
         host: head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value("host")),
         secure: peer.secure,
         sni: peer.sni.as_deref(),
+        client: peer.client,
         trusted: peer.trusted,
         forwarded_host: value("x-forwarded-host"),
         forwarded_proto: value("x-forwarded-proto"),
