@@ -59,6 +59,8 @@ pub struct Gateway {
     pub allowed_targets: Option<Vec<HostPattern>>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
+    /// Clients whose rates are remembered.
+    pub rate_entries: usize,
     /// Cache-Control of answers.
     pub cache_control: String,
     /// Paths of health on the public addresses.
@@ -196,6 +198,7 @@ impl Gateway {
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
             guard: reader.guard(),
+            rate_entries: reader.number("guard", "rate-entries") as usize,
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
             watch: reader.flag("reload", "watch"),
@@ -289,6 +292,12 @@ impl Gateway {
                 let methods = self.guard.methods.unwrap_or_default();
                 text(methods.to_string().split(", ").map(str::to_owned).collect())
             }
+            ("guard", "rate") => {
+                let rates: Vec<String> = self.guard.rates.iter().map(ToString::to_string).collect();
+                format!("[{}]", rates.join(", "))
+            }
+            ("guard", "client-concurrency") => self.guard.client_concurrency.unwrap_or_default().to_string(),
+            ("guard", "rate-entries") => self.rate_entries.to_string(),
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::keys::Scope;
 use super::keys::{Key, Kind, key, only};
+use super::rate::{RATE, RateSettings, SHIPPED};
 use super::reader::{At, Table};
 use super::site::Builder;
 use crate::model::Methods;
@@ -14,6 +15,10 @@ use crate::model::Methods;
 pub struct GuardSettings {
     /// Methods that are admitted.
     pub methods: Option<Methods>,
+    /// How many requests may come, each rate under another name.
+    pub rates: Vec<RateSettings>,
+    /// Requests of one client that may be worked on at once; 0 is no bound.
+    pub client_concurrency: Option<u32>,
 }
 
 /// Hears of a fault: the layer, where, which kind, and what to say of it.
@@ -22,7 +27,13 @@ pub(super) type Tell<'a> = dyn FnMut(u16, Range<usize>, &'static str, String, Op
 impl GuardSettings {
     /// Reads what `layers` say, nearest first.
     pub(super) fn read(layers: &[(u16, &Table)], tell: &mut Tell<'_>) -> Self {
-        GuardSettings { methods: methods(layers, tell) }
+        let number = |key| layers.iter().find_map(|(_, table)| table.number(key)).map(|at| *at.value);
+        GuardSettings {
+            methods: methods(layers, tell),
+            rates: RateSettings::read(layers, tell),
+            // The table of keys bounds every number.
+            client_concurrency: number("client-concurrency").map(|most| most as u32),
+        }
     }
 }
 
@@ -74,5 +85,26 @@ pub const GUARD: &[Key] = &[
         Kind::Texts,
         "[\"GET\", \"HEAD\", \"POST\", \"OPTIONS\"]",
         "Methods that are admitted, or `*` for all; others are answered 405.",
+    ),
+    key(
+        "rate",
+        Kind::Tables(RATE),
+        SHIPPED,
+        "How many requests may come, of whom, to what; more are answered 429. Those of all files hold; of one name the nearest.",
+    ),
+    key(
+        "client-concurrency",
+        Kind::Number(0, 10_000_000),
+        "1000",
+        "Requests of one client (an IPv4 address, or an IPv6 /64), to whatever site, that platforms or large answers may be working on at once; more are answered 429. 0 is no bound.",
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "rate-entries",
+            Kind::Number(1024, 1 << 26),
+            "262144",
+            "Clients whose rates are remembered, rounded up to a power of two: 16 bytes each, which is all that any flood of addresses can take. Who is being refused is forgotten last.",
+        ),
     ),
 ];

@@ -172,8 +172,10 @@ impl Reader<'_> {
                 }
             }
         }
-        if self.errors.is_empty() && self.role != Role::Defaults {
-            for key in keys.iter().filter(|key| key.required) {
+        if self.errors.is_empty() {
+            // What only sites need to have, defaults need not.
+            let is_needed = |key: &&Key| key.required && (self.role != Role::Defaults || key.scope == Scope::Both);
+            for key in keys.iter().filter(is_needed) {
                 if !lost.contains(&key.name) && !table.keys().any(|name| name.get_ref().as_ref() == key.name) {
                     let what = if top { "this file".to_owned() } else { "this table".to_owned() };
                     let at = if top { 0..0 } else { span.clone() };

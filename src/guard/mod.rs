@@ -8,17 +8,26 @@
 //!
 //! Called by: `answer`, for every lane.
 
+mod buckets;
+mod client;
+mod concurrency;
 mod policy;
+mod rates;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use crate::model::{Denial, Reason};
 
+pub use client::Client;
+pub use concurrency::{Concurrency, Occupied, TooMany};
 pub use policy::Policy;
+use rates::{Asked, Rates};
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
+    /// The id of the site that it is for; empty if no site has its host.
+    pub site: &'a str,
     /// The method's name.
     pub method: &'a str,
     /// Whom the request is for, as sent.
@@ -48,6 +57,13 @@ pub enum Ruling {
     Refuse(Denial),
 }
 
+/// What is to be counted of a request besides its ruling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Why it would have been refused, if what only counts had a say.
+    pub shadowed: Vec<Reason>,
+}
+
 /// Hears which filter looked at a request, and what came of it.
 pub trait Trace {
     /// A filter's name and what it found, if anybody wants to know.
@@ -60,17 +76,55 @@ impl Trace for () {
 }
 
 /// What is remembered from request to request; one for a process, whatever is reloaded.
-#[derive(Debug, Default)]
-pub struct Guard {}
+#[derive(Debug)]
+pub struct Guard {
+    rates: Rates,
+    /// Requests that are being worked on.
+    working: Arc<Concurrency>,
+}
 
 impl Guard {
-    /// Looks at a request.
-    pub fn admit(&self, policy: &Policy, view: &View<'_>, trace: &mut impl Trace) -> Ruling {
+    /// Nothing is remembered yet. `rate_entries` is for how many clients there is memory, as in gateway.toml.
+    pub fn new(rate_entries: usize, now: Instant) -> Self {
+        Guard { rates: Rates::new(rate_entries, now), working: Arc::default() }
+    }
+
+    /// Looks at a request that came at `now`.
+    pub fn admit(
+        &self,
+        policy: &Policy,
+        view: &View<'_>,
+        now: Instant,
+        notes: &mut Notes,
+        trace: &mut impl Trace,
+    ) -> Ruling {
         if !policy.methods.contains(view.method) {
             trace.step("method", || format!("the site takes {}", policy.methods));
             return Ruling::Refuse(Denial { allow: Some(policy.methods), ..Denial::new(Reason::Method) });
         }
+        let asked = Asked { site: view.site, client: view.client, target: view.target, class: None, now };
+        let shadowed = |_: &_| notes.shadowed.push(Reason::Rate);
+        if let Err(exceeded) = self.rates.admit(&policy.rates, &asked, shadowed, trace) {
+            trace.step("rate", || format!("over `{}`", exceeded.rate));
+            let retry_after = u32::try_from(exceeded.retry_after()).ok();
+            return Ruling::Refuse(Denial { retry_after, ..Denial::new(Reason::Rate) });
+        }
         Ruling::Admit
+    }
+
+    /// Counts a request as being worked on, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If its client has as many as it may.
+    pub fn occupy(&self, policy: &Policy, client: Option<IpAddr>) -> Result<Option<Occupied>, Denial> {
+        let Some(client) = client else { return Ok(None) };
+        let entered = self.working.enter(client.into(), policy.client_concurrency);
+        entered.map_err(|TooMany| Denial { retry_after: Some(1), ..Denial::new(Reason::Concurrency) })
+    }
+
+    /// How many clients' rates are remembered.
+    pub fn rate_entries(&self, now: Instant) -> usize {
+        self.rates.in_use(now)
     }
 }
 

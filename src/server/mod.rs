@@ -33,7 +33,7 @@ use crate::relay::{
 };
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
@@ -176,6 +176,10 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
 
     let clock = Arc::new(Clock::new());
     let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
+    let guard = responder.guard().clone();
+    metrics.add_gauge(names::GUARD_RATE_ENTRIES, "Clients whose rates are remembered.", move || {
+        guard.rate_entries(Instant::now())
+    })?;
     let platforms = Platforms::new(gateway, metrics.clone());
     let cache = Cache::new(cache::Settings {
         bytes: gateway.cache.bytes,

@@ -133,15 +133,16 @@ impl Peer {
 
 /// Answers a stream at once, or gives it a task; whether it is answered.
 pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) -> bool {
+    let since = Instant::now();
     let head = session.req_header();
     let head_only = head.method == http::Method::HEAD;
-    let facts = door.responder.admit(facts(head, peer), head.method.as_str(), &head.headers);
+    let facts = door.responder.admit(facts(head, peer), head.method.as_str(), &head.headers, since.into_std());
     let ready = match fault(head, door) {
         Some(refusal) => door.responder.refuse(&facts, refusal, Lane::Http2, Ready::new),
-        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session),
+        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session, since),
         None => match door.responder.respond(&facts, Lane::Http2, Ready::new) {
             Step::Answered(ready) => ready,
-            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session),
+            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session, since),
         },
     };
     if let Some(rest) = begin(ready, &mut session, head_only, Some(peer)) {
@@ -152,9 +153,9 @@ pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSessio
 }
 
 /// Gives a stream a task: to take in its body, to wait for a large answer, or to go to a platform.
-fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession) -> bool {
+fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession, since: Instant) -> bool {
     let (door, own) = (door.clone(), peer.clone());
-    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session).await }));
+    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session, since).await }));
     false
 }
 
@@ -172,8 +173,7 @@ async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
     task.await;
 }
 
-async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession) {
-    let since = Instant::now();
+async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession, since: Instant) {
     let head_only = facts.method == Method::Head;
     if let Step::Relay(_) = door.responder.decide(&facts) {
         return relay(door, peer, session, facts, since).await;
@@ -182,7 +182,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
     // all. One that is long, or that the client has not begun to send, is not waited for; it is reset after the answer.
     let passed = if waits(&session) { pass(&mut session, peer, door.limits.head_time).await } else { Ok(()) };
     peer.room().await;
-    let mut permit = None;
+    let mut held = None;
     let responder = &door.responder;
     let refuse = |facts: &Facts<'_>, refusal| responder.refuse(facts, refusal, Lane::Http2, Ready::new);
     let ready = match passed.map(|()| responder.respond(&facts, Lane::Http2, Ready::new)) {
@@ -193,16 +193,16 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
         Ok(Step::Relay(_)) => refuse(&facts, Refusal::CHANGED),
         Ok(Step::Large) => {
             let ready;
-            (ready, permit) = responder.respond_at_length(facts, Lane::Http2, Ready::new).await;
+            (ready, held) = responder.respond_at_length(facts, Lane::Http2, Ready::new).await;
             ready
         }
     };
     responder.metrics().observe(since.elapsed());
-    // What has a permit is counted already.
-    if let Some(rest) = begin(ready, &mut session, head_only, permit.is_none().then_some(peer)) {
+    // What holds something is counted already.
+    if let Some(rest) = begin(ready, &mut session, head_only, held.is_none().then_some(peer)) {
         rest.pour(door, peer).await;
     }
-    drop(permit);
+    drop(held);
 }
 
 /// Lets a platform answer.
