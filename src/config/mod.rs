@@ -7,6 +7,7 @@
 //! Owns: the file formats, their diagnostics and their JSON Schema. Never does: matching, network, or anything that
 //! needs more than one site (the policy of targets, chains, shadowing: see `routing`).
 
+pub mod condition;
 pub mod expectation;
 pub mod gateway;
 pub mod keys;
@@ -25,8 +26,10 @@ mod origin;
 mod origin_tls;
 mod platform;
 mod rate;
+mod reach;
 mod reader;
 mod records;
+mod request_rule;
 mod rule;
 mod serving;
 mod syntax;
@@ -41,6 +44,7 @@ pub use origin_tls::{Certificates, Identity, OriginTls};
 pub use platform::{Balance, HealthCheck, Platform};
 pub use rate::{RatePer, RateSettings};
 pub use reader::{Role, Table, parse_date};
+pub use request_rule::{REQUEST_RULE, RequestAction, RequestRule};
 pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};
