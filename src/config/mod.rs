@@ -17,6 +17,7 @@ pub mod schema;
 pub mod site;
 pub mod template;
 
+mod crawler;
 mod diagnostic;
 mod guard;
 mod habits;
@@ -34,6 +35,7 @@ mod rule;
 mod serving;
 mod syntax;
 
+pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
 pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
 pub use guard::GuardSettings;
@@ -44,7 +46,7 @@ pub use origin_tls::{Certificates, Identity, OriginTls};
 pub use platform::{Balance, HealthCheck, Platform};
 pub use rate::{RatePer, RateSettings};
 pub use reader::{Role, Table, parse_date};
-pub use request_rule::{REQUEST_RULE, RequestAction, RequestRule};
+pub use request_rule::{REQUEST_RULE, RequestAction, RequestRule, RequestRules};
 pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};

@@ -193,13 +193,14 @@ mod tests {
     fn unreachable(text: &str) -> Vec<u32> {
         static TOP: [Key; 1] =
             [super::super::keys::key("rule", super::super::keys::Kind::Tables(&request_rule::REQUEST_RULE), "", "")];
-        let file = SourceFile::new("test.toml", text);
+        let file = std::sync::Arc::new(SourceFile::new("test.toml", text));
         let mut faults = Vec::new();
         let table = read(&file, &TOP, Role::Gateway, &mut faults);
         let rules = request_rule::read(&file, &table, &mut faults);
         let (odd, rest): (Vec<Diagnostic>, Vec<Diagnostic>) = faults.into_iter().partition(|fault| fault.code == "unreachable-rule");
         assert!(rest.is_empty(), "{text}: {rest:?}");
-        let rule_of = |line: u32| rules.iter().map(|rule| rule.line).filter(|start| *start <= line).max();
+        let rules = rules.unwrap();
+        let rule_of = |line: u32| rules.rules.iter().map(|rule| rule.line).filter(|start| *start <= line).max();
         odd.iter().filter_map(|fault| rule_of(fault.line)).collect()
     }
 

@@ -3,7 +3,13 @@
 //! A rule is a condition with an action. Rules stand in site files, `defaults.toml` and `gateway.toml`; each file's are
 //! read once, whatever the number of sites below it, and tried in the order of the file, the site's own first.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use super::condition::{CONDITION, Condition, Conditions};
 use super::diagnostic::{Diagnostic, SourceFile};
@@ -11,6 +17,44 @@ use super::keys::{Key, Kind, key};
 use super::reach::unreachable_rules;
 use super::reader::Table;
 use crate::model::{RedirectStatus, Target};
+
+/// The rules of a file. Two are equal if they are the same: a file that is read again may say what it said.
+pub struct RequestRules {
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// Its rules, in order.
+    pub rules: Vec<RequestRule>,
+    /// What `guard` compiles of them: here, since it lives as long, and is the same for every site.
+    compiled: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl RequestRules {
+    /// What `make` makes of the rules, made once. It must always be the same type.
+    pub fn compiled<T: Any + Send + Sync>(&self, make: impl Fn() -> T) -> Arc<T> {
+        let compiled = self.compiled.get_or_init(|| Arc::new(make())).clone();
+        compiled.downcast().unwrap_or_else(|_| Arc::new(make()))
+    }
+}
+
+impl fmt::Debug for RequestRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RequestRules").field(&self.rules).finish()
+    }
+}
+
+impl PartialEq for RequestRules {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for RequestRules {}
+
+impl Hash for RequestRules {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::hash(self, state);
+    }
+}
 
 /// A checked rule.
 #[derive(Clone, Debug)]
@@ -112,7 +156,15 @@ const MAX_NAME: usize = 64;
 
 /// The rules of a file's `[guard]`; every fault is reported, and a rule with one is left out, since with a part of its
 /// condition missing it would be for other requests.
-pub(super) fn read(file: &SourceFile, guard: &Table, out: &mut Vec<Diagnostic>) -> Vec<RequestRule> {
+///
+/// `None` if the file has none.
+pub(super) fn read(file: &Arc<SourceFile>, guard: &Table, out: &mut Vec<Diagnostic>) -> Option<Arc<RequestRules>> {
+    let rules = rules(file, guard, out);
+    let rules = RequestRules { file: file.clone(), rules, compiled: OnceLock::new() };
+    (!rules.rules.is_empty()).then(|| Arc::new(rules))
+}
+
+fn rules(file: &SourceFile, guard: &Table, out: &mut Vec<Diagnostic>) -> Vec<RequestRule> {
     let Some(tables) = guard.tables("rule") else { return Vec::new() };
     if let Some(more) = tables.value.get(MAX_RULES) {
         let message = format!("a file has at most {MAX_RULES} rules of requests");

@@ -11,8 +11,14 @@
 mod buckets;
 mod client;
 mod concurrency;
+mod crawlers;
+mod literals;
+mod names;
+mod networks;
 mod policy;
 mod rates;
+mod rules;
+mod text;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -20,6 +26,7 @@ use crate::model::{Denial, Reason};
 
 pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
+pub use crawlers::Crawlers;
 pub use policy::Policy;
 use rates::{Asked, Rates};
 
