@@ -39,6 +39,8 @@ pub enum Test {
     Text(Part, TextTest),
     /// The client's address is in one of these networks.
     Client(Vec<IpNet>),
+    /// An earlier rule gave the request one of these tags.
+    Tagged(Vec<String>),
     /// The client says that it is a crawler, and this is known about its word.
     Crawler(Standing, Vec<Crawler>),
 }
@@ -98,7 +100,7 @@ pub fn habits() -> UrlSettings {
 }
 
 /// The tests that a condition can make.
-const TESTS: [Key; 9] = [
+const TESTS: [Key; 10] = [
     key("method", Kind::Texts, "", "Methods, such as [\"POST\", \"PUT\"]: the request's is one of them."),
     key(
         "path",
@@ -130,7 +132,18 @@ const TESTS: [Key; 9] = [
         "",
         "The User-Agent: { contains = [\"sqlmap\", \"nikto\"] }; {} asks that there is one.",
     ),
-    key("client", Kind::Texts, "", "Networks and addresses, such as [\"203.0.113.0/24\", \"2001:db8::1\"]: the client's is in one of them."),
+    key(
+        "client",
+        Kind::Texts,
+        "",
+        "Networks and addresses, such as [\"203.0.113.0/24\", \"2001:db8::1\"]: the client's is in one of them.",
+    ),
+    key(
+        "tagged",
+        Kind::Texts,
+        "",
+        "Tags, such as [\"scanner\"]: a rule that came before gave the request one of them.",
+    ),
     key(
         "crawler",
         Kind::Texts,
@@ -146,20 +159,20 @@ const TESTS: [Key; 9] = [
 ];
 
 /// Conditions within conditions. Three deep is enough to say anything: `any` of `all` of `not`.
-static INNERMOST: [Key; 9] = TESTS;
-static INNER: [Key; 12] = with_conditions(&INNERMOST);
-static OUTER: [Key; 12] = with_conditions(&INNER);
+static INNERMOST: [Key; 10] = TESTS;
+static INNER: [Key; 13] = with_conditions(&INNERMOST);
+static OUTER: [Key; 13] = with_conditions(&INNER);
 
 /// The keys of a condition, which a rule has beside its own.
-pub(super) const CONDITION: [Key; 12] = with_conditions(&OUTER);
+pub(super) const CONDITION: [Key; 13] = with_conditions(&OUTER);
 
-const fn with_conditions(inner: &'static [Key]) -> [Key; 12] {
+const fn with_conditions(inner: &'static [Key]) -> [Key; 13] {
     let all = key("all", Kind::Tables(inner), "", "Conditions that must all hold.");
     let any = key("any", Kind::Tables(inner), "", "Conditions of which one must hold.");
     let doc = "A condition that must not hold: false if everything in it is true.";
     let not = key("not", Kind::Table(inner), "", doc);
-    let [a, b, c, d, e, f, g, h, i] = TESTS;
-    [a, b, c, d, e, f, g, h, i, all, any, not]
+    let [a, b, c, d, e, f, g, h, i, j] = TESTS;
+    [a, b, c, d, e, f, g, h, i, j, all, any, not]
 }
 
 /// `user-agent`.
@@ -221,6 +234,10 @@ impl<'a> Conditions<'a> {
                     table.table(name).map(|inner| self.text(&Part::Header("user-agent".to_owned()), inner.value)),
                 ),
                 "client" => parts.extend(table.texts(name).and_then(|list| self.networks(&list))),
+                "tagged" => parts.extend(table.texts(name).and_then(|list| {
+                    let tags = list.value.iter().map(|at| at.value.clone()).collect();
+                    self.filled(name, &list, tags).map(|tags| Condition::Is(Test::Tagged(tags)))
+                })),
                 "crawler" => parts.extend(self.crawlers(name, Standing::Verified, table)),
                 "impostor" => parts.extend(self.crawlers(name, Standing::Impostor, table)),
                 "all" | "any" => {
@@ -286,9 +303,7 @@ impl<'a> Conditions<'a> {
 
     fn path_regex(&mut self, at: &At<&String>) -> Option<Condition> {
         match Pattern::regex(at.value, &self.canonicalizer) {
-            Ok(pattern) => {
-                self.compiles(&pattern.path, at).then(|| Condition::Is(Test::Path(vec![pattern])))
-            }
+            Ok(pattern) => self.compiles(&pattern.path, at).then(|| Condition::Is(Test::Path(vec![pattern]))),
             Err(faults) => {
                 self.faults(at, faults);
                 None
@@ -427,7 +442,13 @@ impl<'a> Conditions<'a> {
         self.error("bad-condition", span, format!("this `{key}` is empty"), "name at least one, or leave it out");
     }
 
-    pub fn error(&mut self, code: &'static str, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.out.push(self.file.error(code, span, message).hint(hint));
     }
 

@@ -24,14 +24,24 @@ pub struct CrawlerSettings {
 /// The keys of a crawler.
 pub const CRAWLER: &[Key] = &[
     key("name", Kind::Text, "", "Name of the crawler for rules. One of the gateway's own of this name is replaced."),
-    key("user-agents", Kind::Texts, "", "Texts of which the crawler's User-Agent contains one, such as [\"Baiduspider\"]; case doesn't count."),
+    key(
+        "user-agents",
+        Kind::Texts,
+        "",
+        "Texts of which the crawler's User-Agent contains one, such as [\"Baiduspider\"]; case doesn't count.",
+    ),
     key(
         "domains",
         Kind::Texts,
         "",
         "Names that the crawler's hosts have, or are below, such as [\"baidu.com\"]: the reverse look-up of an address gives such a name, and the name's own look-up gives the address.",
     ),
-    key("networks", Kind::Texts, "", "Networks of the crawler, such as [\"203.0.113.0/24\"]: addresses in them need no look-up."),
+    key(
+        "networks",
+        Kind::Texts,
+        "",
+        "Networks of the crawler, such as [\"203.0.113.0/24\"]: addresses in them need no look-up.",
+    ),
 ];
 
 /// The crawlers that the gateway knows by itself.

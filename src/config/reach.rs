@@ -23,7 +23,8 @@ pub(super) fn unreachable_rules(file: &SourceFile, rules: &[RequestRule]) -> Vec
         let fault = |why: String| file.error("unreachable-rule", rule.span.clone(), why).warning();
         if never(&rule.condition, &mut comparison) {
             let why = "this rule can never hold: parts of its condition exclude each other";
-            faults.push(fault(why.to_owned()).hint("what a table says must all be true; `any` needs one of its tables"));
+            faults
+                .push(fault(why.to_owned()).hint("what a table says must all be true; `any` needs one of its tables"));
             continue;
         }
         if let Some(earlier) = last.iter().find(|earlier| comparison.implies(&rule.condition, &earlier.condition)) {
@@ -153,6 +154,7 @@ impl<'a> Comparison<'a> {
                         (later, earlier) => later == earlier,
                     }
             }
+            (Test::Tagged(later), Test::Tagged(earlier)) => later.iter().all(|tag| earlier.contains(tag)),
             (Test::Crawler(what, later), Test::Crawler(of, earlier)) => {
                 let any = earlier.iter().any(|crawler| crawler.name == "*");
                 what == of && (any || later.iter().all(|crawler| earlier.contains(crawler)))
@@ -193,14 +195,14 @@ mod tests {
     fn unreachable(text: &str) -> Vec<u32> {
         static TOP: [Key; 1] =
             [super::super::keys::key("rule", super::super::keys::Kind::Tables(&request_rule::REQUEST_RULE), "", "")];
-        let file = std::sync::Arc::new(SourceFile::new("test.toml", text));
+        let file = SourceFile::new("test.toml", text);
         let mut faults = Vec::new();
         let table = read(&file, &TOP, Role::Gateway, &mut faults);
-        let rules = request_rule::read(&file, &table, &mut faults);
-        let (odd, rest): (Vec<Diagnostic>, Vec<Diagnostic>) = faults.into_iter().partition(|fault| fault.code == "unreachable-rule");
+        let rules = request_rule::rules(&file, &table, &mut faults);
+        let (odd, rest): (Vec<Diagnostic>, Vec<Diagnostic>) =
+            faults.into_iter().partition(|fault| fault.code == "unreachable-rule");
         assert!(rest.is_empty(), "{text}: {rest:?}");
-        let rules = rules.unwrap();
-        let rule_of = |line: u32| rules.rules.iter().map(|rule| rule.line).filter(|start| *start <= line).max();
+        let rule_of = |line: u32| rules.iter().map(|rule| rule.line).filter(|start| *start <= line).max();
         odd.iter().filter_map(|fault| rule_of(fault.line)).collect()
     }
 

@@ -11,8 +11,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::condition::{CONDITION, Condition, Conditions};
-use super::diagnostic::{Diagnostic, SourceFile};
+use super::condition::{CONDITION, Condition, Conditions, Crawler, Test};
+use super::diagnostic::{Diagnostic, SourceFile, suggestion};
 use super::keys::{Key, Kind, key};
 use super::reach::unreachable_rules;
 use super::reader::Table;
@@ -29,6 +29,21 @@ pub struct RequestRules {
 }
 
 impl RequestRules {
+    /// Crawlers that rules name and nobody knows.
+    pub fn unknown_crawlers(&self, known: &[String]) -> Vec<Diagnostic> {
+        let mut named = Vec::new();
+        self.rules.iter().for_each(|rule| crawlers_in(&rule.condition, &mut named));
+        named.retain(|crawler| crawler.name != "*" && !known.contains(&crawler.name));
+        let fault = |crawler: &Crawler| {
+            let names = || known.iter().map(String::as_str);
+            let hint = suggestion(&crawler.name, names())
+                .unwrap_or_else(|| format!("one of {}, or one of your own: [[guard.crawler]]", known.join(", ")));
+            let message = format!("unknown crawler `{}`", crawler.name);
+            self.file.error("unknown-crawler", crawler.span.clone(), message).hint(hint)
+        };
+        named.into_iter().map(fault).collect()
+    }
+
     /// What `make` makes of the rules, made once. It must always be the same type.
     pub fn compiled<T: Any + Send + Sync>(&self, make: impl Fn() -> T) -> Arc<T> {
         let compiled = self.compiled.get_or_init(|| Arc::new(make())).clone();
@@ -140,7 +155,12 @@ const OWN: [Key; 8] = [
         "",
         "Give the request this tag (letters, digits, `-`, `_`) in the access log. Later rules are looked at.",
     ),
-    key("rate", Kind::Text, "", "Count the request in this class of rates. Later rules are looked at; the first class holds."),
+    key(
+        "rate",
+        Kind::Text,
+        "",
+        "Count the request in this class of rates. Later rules are looked at; the first class holds.",
+    ),
     key("log", Kind::Bool, "false", "Say in the log that the rule holds. Later rules are looked at."),
     key("shadow", Kind::Bool, "false", "Whether the rule is only counted and told, to see first what it would do."),
 ];
@@ -154,17 +174,15 @@ const MAX_RULES: usize = 10_000;
 /// Longest name of a rule, tag or class of rates: they stand in log lines.
 const MAX_NAME: usize = 64;
 
-/// The rules of a file's `[guard]`; every fault is reported, and a rule with one is left out, since with a part of its
-/// condition missing it would be for other requests.
-///
-/// `None` if the file has none.
-pub(super) fn read(file: &Arc<SourceFile>, guard: &Table, out: &mut Vec<Diagnostic>) -> Option<Arc<RequestRules>> {
-    let rules = rules(file, guard, out);
-    let rules = RequestRules { file: file.clone(), rules, compiled: OnceLock::new() };
-    (!rules.rules.is_empty()).then(|| Arc::new(rules))
+/// The rules of the `[guard]` of a file, if it has any.
+pub(super) fn of_file(file: &Arc<SourceFile>, top: &Table, out: &mut Vec<Diagnostic>) -> Option<Arc<RequestRules>> {
+    let rules = rules(file, top.table("guard")?.value, out);
+    (!rules.is_empty()).then(|| Arc::new(RequestRules { file: file.clone(), rules, compiled: OnceLock::new() }))
 }
 
-fn rules(file: &SourceFile, guard: &Table, out: &mut Vec<Diagnostic>) -> Vec<RequestRule> {
+/// The rules of a file's `[guard]`; every fault is reported, and a rule with one is left out, since with a part of its
+/// condition missing it would be for other requests.
+pub(super) fn rules(file: &SourceFile, guard: &Table, out: &mut Vec<Diagnostic>) -> Vec<RequestRule> {
     let Some(tables) = guard.tables("rule") else { return Vec::new() };
     if let Some(more) = tables.value.get(MAX_RULES) {
         let message = format!("a file has at most {MAX_RULES} rules of requests");
@@ -183,6 +201,15 @@ fn rules(file: &SourceFile, guard: &Table, out: &mut Vec<Diagnostic>) -> Vec<Req
         .collect();
     out.extend(unreachable_rules(file, &rules));
     rules
+}
+
+fn crawlers_in<'a>(condition: &'a Condition, out: &mut Vec<&'a Crawler>) {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| crawlers_in(part, out)),
+        Condition::Not(inner) => crawlers_in(inner, out),
+        Condition::Is(Test::Crawler(_, crawlers)) => out.extend(crawlers),
+        Condition::Is(_) => {}
+    }
 }
 
 fn rule(file: &SourceFile, table: &Table, out: &mut Vec<Diagnostic>) -> Option<RequestRule> {

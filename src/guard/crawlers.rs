@@ -192,7 +192,13 @@ impl Expiry<IpAddr, Known> for ForAWhile {
         })
     }
 
-    fn expire_after_update(&self, client: &IpAddr, known: &Known, now: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        client: &IpAddr,
+        known: &Known,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         self.expire_after_create(client, known, now)
     }
 }

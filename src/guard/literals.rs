@@ -18,7 +18,11 @@ const MIN_LENGTH: usize = 2;
 /// by byte wherever a text is ASCII.
 pub(super) fn fold(text: &str) -> Option<String> {
     let odd = !text.is_ascii() && FOLDED.iter().any(|&(letter, _)| text.contains(letter));
-    odd.then(|| FOLDED.iter().fold(text.to_owned(), |text, &(letter, ascii)| text.replace(letter, ascii.encode_utf8(&mut [0; 4]))))
+    odd.then(|| {
+        FOLDED
+            .iter()
+            .fold(text.to_owned(), |text, &(letter, ascii)| text.replace(letter, ascii.encode_utf8(&mut [0; 4])))
+    })
 }
 
 /// Texts in lower case, of which each text that `regex` matches somewhere, [folded](fold) and with case ignored, contains
@@ -48,7 +52,9 @@ impl Needs {
 fn needs(hir: &Hir) -> Needs {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => Needs::exactly(String::new()),
-        HirKind::Literal(literal) => str::from_utf8(&literal.0).ok().and_then(lower).map(Needs::exactly).unwrap_or_default(),
+        HirKind::Literal(literal) => {
+            str::from_utf8(&literal.0).ok().and_then(lower).map(Needs::exactly).unwrap_or_default()
+        }
         HirKind::Class(class) => one_letter(class).map(Needs::exactly).unwrap_or_default(),
         HirKind::Capture(capture) => needs(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => {

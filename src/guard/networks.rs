@@ -59,7 +59,9 @@ mod tests {
         let list = ["10.0.0.0/8", "10.1.0.0/16", "203.0.113.9/32", "2001:db8::/32", "0.0.0.0/32"];
         let networks = Networks::new(&list.map(|text| text.parse().unwrap()));
         let contains = |text: &str| networks.contains(text.parse().unwrap());
-        for inside in ["10.0.0.0", "10.1.2.3", "10.255.255.255", "203.0.113.9", "::ffff:10.2.3.4", "2001:db8:1::", "0.0.0.0"] {
+        for inside in
+            ["10.0.0.0", "10.1.2.3", "10.255.255.255", "203.0.113.9", "::ffff:10.2.3.4", "2001:db8:1::", "0.0.0.0"]
+        {
             assert!(contains(inside), "{inside}");
         }
         for outside in ["9.255.255.255", "11.0.0.0", "203.0.113.8", "::a00:1", "2001:db9::", "255.255.255.255", "::"] {

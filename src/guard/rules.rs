@@ -57,6 +57,21 @@ pub struct Rule {
     condition: Node,
 }
 
+impl Rule {
+    /// What it does and where it stands, for people.
+    pub fn told(&self) -> String {
+        let what = match &self.action {
+            RequestAction::Deny(status) => format!("deny {status}"),
+            RequestAction::Redirect(to, status) => format!("redirect to {to} ({status})"),
+            RequestAction::Tag(tag) => format!("tag {tag}"),
+            RequestAction::Rate(class) => format!("rate {class}"),
+            RequestAction::Log => "log".to_owned(),
+        };
+        let name = if self.label == self.place { String::new() } else { format!("{}: ", self.label) };
+        format!("{name}{what}  ({})", self.place)
+    }
+}
+
 #[derive(Debug)]
 enum Node {
     All(Box<[Node]>),
@@ -70,6 +85,7 @@ enum Predicate {
     Method(Box<[Box<str>]>),
     Client(Networks),
     Crawler(Standing, Box<[Box<str>]>),
+    Tagged(Box<[Box<str>]>),
     Path,
     /// A test of the texts of a source; an expression is asked for one by one where they don't rule it out.
     Text(usize, Option<(Part, Regex)>),
@@ -142,11 +158,13 @@ impl RuleSet {
         compiler.finish(rules, conditions)
     }
 
-    /// Tells the rules that hold for a request, in order, until it is enough.
+    /// Tells the rules that hold for a request, in order, until it is enough. `tags` are those that the request has, to
+    /// which those of the rules are added.
     pub fn holding<'a>(
         &'a self,
         view: &View<'_>,
         crawlers: &Crawlers,
+        tags: &mut Vec<Arc<str>>,
         tell: &mut dyn FnMut(&'a Rule) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if self.rules.is_empty() {
@@ -154,7 +172,7 @@ impl RuleSet {
         }
         // `tell` may do what it likes, another look at rules included.
         let mut scratch = SCRATCH.take();
-        let flow = Look { set: self, view, crawlers, scratch: &mut scratch }.run(tell);
+        let flow = Look { set: self, view, crawlers, scratch: &mut scratch, tags }.run(tell);
         SCRATCH.set(scratch);
         flow
     }
@@ -166,6 +184,7 @@ struct Look<'a, 'r> {
     view: &'r View<'r>,
     crawlers: &'r Crawlers,
     scratch: &'r mut Scratch,
+    tags: &'r mut Vec<Arc<str>>,
 }
 
 impl<'a> Look<'a, '_> {
@@ -190,6 +209,11 @@ impl<'a> Look<'a, '_> {
         for &number in &candidates {
             let rule = &set.rules[number as usize];
             if self.holds(&rule.condition) {
+                if let RequestAction::Tag(tag) = &rule.action
+                    && !rule.shadow
+                {
+                    self.tags.push(tag.clone());
+                }
                 flow = tell(rule);
                 if flow.is_break() {
                     break;
@@ -228,6 +252,7 @@ impl<'a> Look<'a, '_> {
         match predicate {
             Predicate::Method(methods) => methods.iter().any(|method| **method == *view.method),
             Predicate::Client(networks) => view.client.is_some_and(|client| networks.contains(client)),
+            Predicate::Tagged(tags) => self.tags.iter().any(|tag| tags.iter().any(|asked| **asked == **tag)),
             Predicate::Crawler(standing, names) => self.crawlers.is_known_as(*standing, names, view),
             Predicate::Text(_, Some((part, regex))) => {
                 let mut found = false;
@@ -396,6 +421,7 @@ impl Compiler {
                 let names = crawlers.iter().map(|crawler| crawler.name.as_str().into()).collect();
                 (Predicate::Crawler(*standing, names), Truth::Unknown, None)
             }
+            Test::Tagged(tags) => (Predicate::Tagged(boxed(tags)), Truth::Unknown, None),
             Test::Path(patterns) => {
                 let mut worth = RARE;
                 for pattern in patterns {
