@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 
+use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::GuardSettings;
 use super::keys::{self, Key, Kind};
@@ -16,6 +18,7 @@ use super::limits::Limits;
 use super::listen::Listen;
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
+use super::request_rule;
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
 use crate::model::HostPattern;
@@ -59,6 +62,10 @@ pub struct Gateway {
     pub allowed_targets: Option<Vec<HostPattern>>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
+    /// Crawlers that rules can ask for.
+    pub crawlers: Vec<CrawlerSettings>,
+    /// DNS servers that verify them; the system's where there are none.
+    pub crawler_dns: Vec<SocketAddr>,
     /// Clients whose rates are remembered.
     pub rate_entries: usize,
     /// Cache-Control of answers.
@@ -161,7 +168,7 @@ impl Gateway {
     /// Reads the text of a `gateway.toml` that stands in `folder`. Every fault is in the list; what was faulty has its
     /// default.
     pub fn parse(name: &str, text: String, folder: &Path) -> (Self, Vec<Diagnostic>) {
-        let file = SourceFile::new(name, text);
+        let file = Arc::new(SourceFile::new(name, text));
         let mut faults = Vec::new();
         let top = read(&file, keys::GATEWAY, Role::Gateway, &mut faults);
         let defaults = SourceFile::new("defaults", default_text());
@@ -197,6 +204,8 @@ impl Gateway {
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
+            crawlers: reader.crawlers(),
+            crawler_dns: reader.crawler_dns(),
             guard: reader.guard(),
             rate_entries: reader.number("guard", "rate-entries") as usize,
             cache_control: reader.header("answers", "cache-control"),
@@ -207,6 +216,8 @@ impl Gateway {
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
+        let crawlers: Vec<String> = gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect();
+        faults.extend(gateway.guard.rules.iter().flat_map(|rules| rules.unknown_crawlers(&crawlers)));
         drop_echoes(&mut faults);
         faults.sort_by_key(|fault| (fault.line, fault.column));
         (gateway, faults)
@@ -296,6 +307,9 @@ impl Gateway {
                 let rates: Vec<String> = self.guard.rates.iter().map(ToString::to_string).collect();
                 format!("[{}]", rates.join(", "))
             }
+            // Too much to be shown here; their files show them.
+            ("guard", "rule" | "crawler") => return absent(key, out),
+            ("guard", "crawler-dns") => text(self.crawler_dns.iter().map(ToString::to_string).collect()),
             ("guard", "client-concurrency") => self.guard.client_concurrency.unwrap_or_default().to_string(),
             ("guard", "rate-entries") => self.rate_entries.to_string(),
             ("answers", "cache-control") => quote(&self.cache_control),
@@ -333,7 +347,7 @@ fn default_text() -> String {
 }
 
 struct Reader<'a> {
-    file: &'a SourceFile,
+    file: &'a Arc<SourceFile>,
     top: &'a Table,
     default_top: &'a Table,
     faults: Vec<Diagnostic>,
@@ -459,9 +473,35 @@ impl<'a> Reader<'a> {
 
     fn guard(&mut self) -> GuardSettings {
         let tables = [self.top, self.default_top].into_iter().filter_map(|top| Some((0, top.table("guard")?.value)));
-        GuardSettings::read(&tables.collect::<Vec<_>>(), &mut |_, span, code, message, hint| {
+        let settings = GuardSettings::read(&tables.collect::<Vec<_>>(), &mut |_, span, code, message, hint| {
             self.faults.push(self.file.error(code, span, message).maybe_hint(hint));
-        })
+        });
+        let rules = request_rule::of_file(self.file, self.top, &mut self.faults);
+        GuardSettings { rules: rules.into_iter().collect(), ..settings }
+    }
+
+    /// The file's crawlers, and those of the gateway's own whose names it does not take.
+    fn crawlers(&mut self) -> Vec<CrawlerSettings> {
+        let guard = self.top.table("guard");
+        let mut all = guard.map_or_else(Vec::new, |guard| crawlers(self.file, guard.value, &mut self.faults));
+        let known = known_crawlers().into_iter();
+        let others: Vec<_> = known.filter(|known| all.iter().all(|own| own.name != known.name)).collect();
+        all.extend(others);
+        all
+    }
+
+    fn crawler_dns(&mut self) -> Vec<SocketAddr> {
+        let mut servers = Vec::new();
+        for At { value, span } in self.texts("guard", "crawler-dns") {
+            match value.parse().or_else(|_| value.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53))) {
+                Ok(server) => servers.push(server),
+                Err(_) => {
+                    let fault = self.file.error("bad-address", span, format!("`{value}` is no address of a server"));
+                    self.faults.push(fault.hint("`10.0.0.53`, or with a port: `10.0.0.53:5353`, `[2001:db8::53]:53`"));
+                }
+            }
+        }
+        servers
     }
 
     fn platforms(&mut self, folder: &Path) -> BTreeMap<String, Platform> {

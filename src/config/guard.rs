@@ -1,14 +1,16 @@
 //! `[guard]`: whom and what a site admits. It may stand in gateway.toml, `defaults.toml` and site files; the nearest that
 //! says something wins, key by key.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
+use super::crawler::CRAWLER;
 use super::keys::Scope;
 use super::keys::{Key, Kind, key, only};
 use super::rate::{RATE, RateSettings, SHIPPED};
 use super::reader::{At, Table};
+use super::request_rule::{REQUEST_RULE, RequestRules};
 use super::site::Builder;
-use crate::model::Methods;
+use crate::model::{Host, Methods};
 
 /// What one or several `[guard]` tables say together; `None` is what none of them says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,6 +21,10 @@ pub struct GuardSettings {
     pub rates: Vec<RateSettings>,
     /// Requests of one client that may be worked on at once; 0 is no bound.
     pub client_concurrency: Option<u32>,
+    /// What is done with requests that are like this or that: the nearest file's rules come first.
+    pub rules: Vec<Arc<RequestRules>>,
+    /// Hosts that rules send clients to and may not, where that is known: those redirects are refused.
+    pub refused_targets: Option<Vec<Host>>,
 }
 
 /// Hears of a fault: the layer, where, which kind, and what to say of it.
@@ -33,6 +39,9 @@ impl GuardSettings {
             rates: RateSettings::read(layers, tell),
             // The table of keys bounds every number.
             client_concurrency: number("client-concurrency").map(|most| most as u32),
+            // Whoever has the files adds the rules: each file's are read once.
+            rules: Vec::new(),
+            refused_targets: None,
         }
     }
 }
@@ -63,9 +72,10 @@ impl Builder<'_> {
         let layers = self.layers;
         let tables: Vec<(u16, &Table)> =
             (0..).zip(layers).filter_map(|(number, layer)| Some((number, layer.table.table("guard")?.value))).collect();
-        GuardSettings::read(&tables, &mut |layer, span, code, message, hint| {
+        let settings = GuardSettings::read(&tables, &mut |layer, span, code, message, hint| {
             self.error(layer, code, span, message, hint);
-        })
+        });
+        GuardSettings { rules: layers.iter().filter_map(|layer| layer.request_rules.clone()).collect(), ..settings }
     }
 }
 
@@ -91,6 +101,30 @@ pub const GUARD: &[Key] = &[
         Kind::Tables(RATE),
         SHIPPED,
         "How many requests may come, of whom, to what; more are answered 429. Those of all files hold; of one name the nearest.",
+    ),
+    key(
+        "rule",
+        Kind::Tables(&REQUEST_RULE),
+        "",
+        "What is done with requests that are like this or that, in order of precedence: the rules of the site's own file, then those of each defaults.toml, the nearest first, then those of gateway.toml. All that is written in a rule must be true of a request; of a list, one item.",
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "crawler",
+            Kind::Tables(CRAWLER),
+            "",
+            "Crawlers that rules can ask for by `crawler` and `impostor`, besides those that the gateway knows by itself: baidu, sogou, shenma, bytedance, petal, bing, google, yandex, apple, 360.",
+        ),
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "crawler-dns",
+            Kind::Texts,
+            "[]",
+            "DNS servers that verify crawlers, such as [\"10.0.0.53\"] or with a port. Those of /etc/resolv.conf where there are none. Nobody is asked unless a rule needs it.",
+        ),
     ),
     key(
         "client-concurrency",

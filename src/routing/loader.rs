@@ -27,6 +27,8 @@ pub struct Loader {
     allowed_targets: Option<Vec<HostPattern>>,
     guard: GuardSettings,
     platforms: Vec<(String, Option<Host>)>,
+    /// Names of crawlers.
+    crawlers: Vec<String>,
     health_paths: Vec<String>,
     https_port: u16,
     layers: HashMap<String, (Stamp, Arc<Layer>)>,
@@ -90,6 +92,7 @@ impl Loader {
             allowed_targets: gateway.allowed_targets.clone(),
             guard: gateway.guard.clone(),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
+            crawlers: gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
             layers: HashMap::new(),
@@ -130,6 +133,7 @@ impl Loader {
             ..LoadReport::default()
         };
         report.diagnostics.append(&mut self.loose.clone());
+        report.diagnostics.extend(self.policy.refused_targets().map(|(_, fault)| fault));
         for (id, state) in &self.sites {
             report.diagnostics.extend(state.faults.iter().chain(&state.lints).cloned());
             if state.has_errors() {
@@ -170,6 +174,7 @@ impl Loader {
                     file: Arc::new(SourceFile::new("", String::new())),
                     table: Table::unreadable(),
                     faults: Vec::new(),
+                    request_rules: None,
                 };
                 self.loose.extend(config::site::build("", &[Arc::new(nobody), layer.clone()]).1);
             }
@@ -237,12 +242,20 @@ impl Loader {
                 allowed
             }
         };
-        let policy = Policy { allowed, platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect() };
+        let policy = Policy {
+            allowed,
+            platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
+            crawlers: self.crawlers.clone(),
+            rules: self.guard.rules.clone(),
+        };
         if policy != self.policy {
             let narrower = !policy.allowed.covers(&self.policy.allowed);
             for (id, state) in &mut self.sites {
                 let own_policy = state.checked.allowed_targets.is_some();
-                let refused = state.faults.iter().any(|fault| fault.code == "target-not-allowed");
+                // Also by rules of gateway.toml, of which the site's faults say nothing.
+                let by_rule = |table: &Arc<SiteTable>| table.guard.refused_targets.iter().any(|all| !all.is_empty());
+                let refused = state.faults.iter().any(|fault| fault.code == "target-not-allowed")
+                    || state.live.as_ref().is_some_and(by_rule);
                 if !own_policy && (narrower || refused) && changed.insert(id.clone()) {
                     // Checked again from the same files, so that the faults of the table are found anew.
                     let layers: Vec<Arc<Layer>> = state
@@ -297,7 +310,10 @@ impl Loader {
                 |table| !is_new(table),
                 self.health_paths.clone(),
                 self.https_port,
-                self.guard.clone(),
+                GuardSettings {
+                    refused_targets: Some(self.policy.refused_targets().map(|(host, _)| host).collect()),
+                    ..self.guard.clone()
+                },
             );
             let mut findings: Vec<(String, Diagnostic)> = Vec::new();
             for conflict in &conflicts {
