@@ -204,9 +204,8 @@ mod tests {
     /// Few bits vary, so that networks meet and addresses hit.
     fn network() -> impl Strategy<Value = IpNet> {
         prop_oneof![
-            (crowded(), 0..=32u8).prop_map(|(bits, len)| {
-                IpNet::V4(Ipv4Net::new(Ipv4Addr::from_bits(bits), len).unwrap())
-            }),
+            (crowded(), 0..=32u8)
+                .prop_map(|(bits, len)| { IpNet::V4(Ipv4Net::new(Ipv4Addr::from_bits(bits), len).unwrap()) }),
             (crowded(), crowded(), 0..=128u8).prop_map(|(high, low, len)| {
                 let address = Ipv6Addr::from_bits(u128::from(high) << 96 | u128::from(low));
                 IpNet::V6(Ipv6Net::new(address, len).unwrap())

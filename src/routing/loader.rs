@@ -8,11 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+<<<<<<< HEAD
 use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Table};
+=======
+use crate::config::{self, Diagnostic, Gateway, Layer, Role, Severity, Site, SourceFile, Stamp, Table};
+>>>>>>> 274aab0 (guard: lists of addresses in files)
 use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
-use super::folder::{Stamp, is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
+use super::folder::{is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
 use super::lint::lint;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
