@@ -1,0 +1,135 @@
+//! Databases of countries: read, checked, replaced.
+
+use std::{error::Error, fs, net::IpAddr, path::Path};
+
+use waypost::guard::countries::Countries;
+
+use super::mmdb::{Value, country, database, ip};
+
+fn code(countries: &Countries, address: &str) -> String {
+    countries.country(ip(address)).map_or_else(|| "-".to_owned(), |code| code.to_string())
+}
+
+fn geo() -> Vec<u8> {
+    database(
+        "GeoLite2-Country",
+        &[
+            ("192.0.2.0/24", country("CN")),
+            ("192.0.2.128/25", country("HK")),
+            ("198.51.100.7/32", country("sg")),
+            ("2001:db8::/32", country("FR")),
+            ("203.0.113.0/24", Value::Map(vec![("continent", Value::Text("AS"))])),
+        ],
+    )
+}
+
+/// Renamed into place, as those who update such files do.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::write(path.with_extension("new"), bytes).unwrap();
+    fs::rename(path.with_extension("new"), path).unwrap();
+}
+
+fn refused(countries: &Countries, path: &Path) -> String {
+    let error = countries.refresh(Some(path)).unwrap_err();
+    let why = error.source().map_or_else(String::new, |source| format!(": {source}"));
+    format!("{error}{why}").replace(path.to_str().unwrap(), "geo.mmdb")
+}
+
+#[test]
+fn an_address_is_in_the_country_of_the_smallest_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("geo.mmdb");
+    fs::write(&path, geo()).unwrap();
+    let countries = Countries::default();
+    assert_eq!((code(&countries, "192.0.2.1"), countries.is_known()), ("-".to_owned(), false));
+    assert!(countries.refresh(Some(&path)).unwrap());
+    for (address, want) in [
+        ("192.0.2.1", "CN"),
+        ("::ffff:192.0.2.1", "CN"),
+        ("192.0.2.200", "HK"),
+        ("198.51.100.7", "SG"),
+        ("198.51.100.8", "-"),
+        ("203.0.113.1", "-"),
+        ("127.0.0.1", "-"),
+        ("2001:db8::1", "FR"),
+        ("2001:db9::1", "-"),
+    ] {
+        assert_eq!(code(&countries, address), want, "{address}");
+    }
+    assert!(!countries.refresh(Some(&path)).unwrap());
+    assert!(countries.refresh(None).unwrap());
+    assert_eq!(code(&countries, "192.0.2.1"), "-");
+}
+
+#[test]
+fn the_code_is_found_where_other_makers_have_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("geo.mmdb");
+    let countries = Countries::default();
+    for field in ["country_code", "country"] {
+        let record = || Value::Map(vec![("as_name", Value::Text("Example")), (field, Value::Text("CN"))]);
+        replace(&path, &database("ipinfo lite", &[("192.0.2.0/24", record())]));
+        assert!(countries.refresh(Some(&path)).unwrap());
+        assert_eq!(code(&countries, "192.0.2.1"), "CN", "{field}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_told_and_the_last_good_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("geo.mmdb");
+    let countries = Countries::default();
+    assert!(refused(&countries, &path).starts_with("the database of countries, geo.mmdb, can't be read: No such file"));
+    replace(&path, &geo());
+    assert!(countries.refresh(Some(&path)).unwrap());
+
+    replace(&path, b"<html>404</html>");
+    let error = refused(&countries, &path);
+    assert!(error.starts_with("the database of countries, geo.mmdb, is no good MaxMind database (MMDB): "), "{error}");
+    // Once for each state of the file.
+    assert!(!countries.refresh(Some(&path)).unwrap());
+    replace(&path, &database("GeoLite2-ASN", &[("192.0.2.0/24", Value::Map(vec![("asn", Value::Number(1))]))]));
+    assert_eq!(
+        refused(&countries, &path),
+        "the database of countries, geo.mmdb, has no countries: it is of type `GeoLite2-ASN`"
+    );
+    assert_eq!(code(&countries, "192.0.2.1"), "CN");
+    fs::remove_file(&path).unwrap();
+    assert!(countries.refresh(Some(&path)).is_err());
+    assert_eq!(code(&countries, "192.0.2.1"), "CN");
+    replace(&path, &database("GeoLite2-Country", &[("192.0.2.0/24", country("TW"))]));
+    assert!(countries.refresh(Some(&path)).unwrap());
+    assert_eq!(code(&countries, "192.0.2.1"), "TW");
+}
+
+#[test]
+fn a_file_that_was_cut_or_changed_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = geo();
+    let addresses: Vec<IpAddr> =
+        ["192.0.2.1", "192.0.2.200", "198.51.100.7", "2001:db8::1", "::"].into_iter().map(ip).collect();
+    let (mut used, mut tried) = (0, 0);
+    let mut read = |number: usize, bytes: &[u8]| {
+        let path = dir.path().join(format!("{number}.mmdb"));
+        fs::write(&path, bytes).unwrap();
+        let countries = Countries::default();
+        used += usize::from(countries.refresh(Some(&path)).is_ok());
+        tried += 1;
+        // What it answers is anything, but it answers.
+        addresses
+            .iter()
+            .for_each(|address| assert!(countries.country(*address).is_none_or(|code| code.to_string().len() == 2)));
+        fs::remove_file(&path).unwrap();
+    };
+    for cut in 0..good.len() {
+        read(cut, &good[..cut]);
+    }
+    for (at, _) in good.iter().enumerate() {
+        for flip in [0x01, 0x20, 0x80, 0xff] {
+            let mut bytes = good.clone();
+            bytes[at] ^= flip;
+            read(good.len() + at * 256 + flip as usize, &bytes);
+        }
+    }
+    assert!(used > 0 && used < tried, "{used} of {tried}");
+}
