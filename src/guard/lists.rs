@@ -40,7 +40,7 @@ struct File {
 
 impl List {
     /// The file's name, as diagnostics show it.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 

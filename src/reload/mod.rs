@@ -16,7 +16,7 @@ mod watch;
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -36,7 +36,7 @@ use crate::telemetry::{Metrics, ReloadResult};
 use crate::tls::{CertReport, Tls, TlsError};
 
 use certificates::Certificates;
-use watch::{Signal, Watch};
+use watch::{Signal, Wanted, Watch};
 
 /// How often the folder is read where watching it doesn't work.
 const POLL: Duration = Duration::from_secs(5);
@@ -206,8 +206,9 @@ impl Reloader {
         let (to, mut signals) = mpsc::channel(16);
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
-        let mut watcher = vec![Watching::new("routes", &self.root, false)];
-        watcher.extend(self.certificates.as_ref().map(|c| Watching::new("certificates", c.folder(), true)));
+        let mut watcher = vec![Watching::new("routes", Wanted::Folder(self.root.clone()))];
+        let certificates = self.certificates.as_ref().map(|c| Wanted::Optional(c.folder().to_owned()));
+        watcher.extend(certificates.map(|wanted| Watching::new("certificates", wanted)));
         let mut cause = Cause::Watch;
         loop {
             let (reloader, to) = (self.clone(), to.clone());
@@ -276,20 +277,18 @@ async fn hung_up(hangup: &mut Option<UnixSignal>) {
     std::future::pending().await
 }
 
-/// The watch of a folder, and what is wrong with it.
+/// A watch, and what is wrong with it.
 struct Watching {
-    /// What is in the folder, for the log.
+    /// What it holds, for the log.
     what: &'static str,
-    root: PathBuf,
-    /// Whether the folder need not be there.
-    optional: bool,
+    wanted: Wanted,
     watch: Option<Watch>,
     broken: Option<String>,
 }
 
 impl Watching {
-    fn new(what: &'static str, root: &Path, optional: bool) -> Self {
-        Watching { what, root: root.to_owned(), optional, watch: None, broken: None }
+    fn new(what: &'static str, wanted: Wanted) -> Self {
+        Watching { what, wanted, watch: None, broken: None }
     }
 
     fn is_written(&self) -> bool {
@@ -302,23 +301,23 @@ impl Watching {
 
     /// Watches the folders that are there now.
     fn refresh(&mut self, to: &mpsc::Sender<Signal>) {
-        let (what, root) = (self.what, self.root.display());
+        let (what, wanted) = (self.what, &self.wanted);
         let broken = self.broken.take();
         let outcome = match &self.watch {
-            Some(watch) if broken.is_none() => match watch.is_current() {
+            Some(watch) if broken.is_none() => match watch.is_current(wanted) {
                 Ok(true) => return,
-                Ok(false) => Watch::start(&self.root, self.optional, to.clone()),
+                Ok(false) => Watch::start(wanted, to.clone()),
                 // The old watch may see it come back.
-                Err(error) => Err(format!("{root}: {error}")),
+                Err(error) => Err(format!("{wanted}: {error}")),
             },
-            _ => Watch::start(&self.root, self.optional, to.clone()),
+            _ => Watch::start(wanted, to.clone()),
         };
         match outcome {
             Ok(watch) => {
                 // The old one ends only now, so that nothing is missed in between.
                 self.watch = Some(watch);
                 if broken.is_some() {
-                    ::log::info!("reload: watching {root} again");
+                    ::log::info!("reload: watching {wanted} again");
                 }
             }
             Err(error) => {

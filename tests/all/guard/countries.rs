@@ -2,7 +2,8 @@
 
 use std::{error::Error, fs, net::IpAddr, path::Path};
 
-use waypost::guard::countries::Countries;
+use ipnet::IpNet;
+use waypost::guard::{access::Access, countries::Countries};
 
 use super::mmdb::{Value, country, database, ip};
 
@@ -59,6 +60,38 @@ fn an_address_is_in_the_country_of_the_smallest_network() {
     assert!(!countries.refresh(Some(&path)).unwrap());
     assert!(countries.refresh(None).unwrap());
     assert_eq!(code(&countries, "192.0.2.1"), "-");
+}
+
+#[test]
+fn countries_are_denied_and_allowed_as_addresses_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("geo.mmdb");
+    fs::write(&path, geo()).unwrap();
+    let countries = Countries::default();
+    countries.refresh(Some(&path)).unwrap();
+    let codes = |codes: &[&str]| codes.iter().map(|code| code.parse().unwrap()).collect::<Vec<_>>();
+    let denying = Access { deny_countries: codes(&["FR", "hk"]), ..Access::default() };
+    let allowing = Access { allow_countries: Some(codes(&["CN", "HK"])), ..denying.clone() };
+    let mut partner = allowing.clone();
+    partner.allow.get_or_insert_default().set =
+        ["2001:db8::/48", "198.51.100.0/24"].map(|network| network.parse::<IpNet>().unwrap()).into_iter().collect();
+    let france = Some("the country FR is in `deny-countries`");
+    let hong_kong = Some("the country HK is in `deny-countries`");
+    let singapore = Some("the address is on no allow list, nor is the country SG");
+    let unknown = Some("the address is on no allow list");
+    for (client, want) in [
+        (Some("192.0.2.1"), [None, None, None]),
+        (Some("192.0.2.200"), [hong_kong, hong_kong, hong_kong]),
+        (Some("198.51.100.7"), [None, singapore, None]),
+        // Denied is denied, even on an allow list.
+        (Some("2001:db8::1"), [france, france, france]),
+        (Some("127.0.0.1"), [None, unknown, unknown]),
+        (None, [None, unknown, unknown]),
+    ] {
+        let check = |access: &Access| access.check(client.map(ip), &countries).err().map(|denied| denied.to_string());
+        let got = [&denying, &allowing, &partner].map(check);
+        assert_eq!(got.each_ref().map(Option::as_deref), want, "{client:?}");
+    }
 }
 
 #[test]
