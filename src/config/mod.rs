@@ -34,7 +34,7 @@ mod syntax;
 
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
 pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
-pub use guard::GuardSettings;
+pub use guard::{GuardSettings, ListFile};
 pub use limits::Limits;
 pub use listen::{Address, Listen, ListenError};
 pub(crate) use network::{Network, NetworkError};

@@ -5,10 +5,14 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
+
 use super::addresses::AddressSet;
 use super::countries::Countries;
 use super::lists::List;
-use crate::model::Country;
+use super::sources::Sources;
+use crate::config::{GuardSettings, ListFile};
+use crate::model::{Country, Reason};
 
 /// The lists of one policy.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +25,8 @@ pub struct Access {
     pub allow: Option<Addresses>,
     /// `allow-countries`, where it is set.
     pub allow_countries: Option<Vec<Country>>,
+    /// Who knows countries.
+    pub countries: Arc<Countries>,
 }
 
 /// Addresses that are listed in settings and in files.
@@ -46,11 +52,35 @@ pub enum Denied {
 }
 
 impl Access {
+    /// What a site's own files say, else gateway.toml.
+    pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
+        let networks = |list: &Option<Vec<IpNet>>| list.iter().flatten().copied().collect::<AddressSet>();
+        let files = |list: &Option<Vec<ListFile>>| list.iter().flatten().map(|file| sources.lists.open(file)).collect();
+        let addresses = |set: &Option<Vec<IpNet>>, list: &Option<Vec<ListFile>>| {
+            (set.is_some() || list.is_some()).then(|| Addresses { set: networks(set), files: files(list) })
+        };
+        fn nearest<T>(near: &Option<T>, far: &Option<T>) -> Option<T>
+        where
+            T: Clone,
+        {
+            near.as_ref().or(far.as_ref()).cloned()
+        }
+        let deny = (nearest(&site.deny, &gateway.deny), nearest(&site.deny_files, &gateway.deny_files));
+        let allow = (nearest(&site.allow, &gateway.allow), nearest(&site.allow_files, &gateway.allow_files));
+        Access {
+            deny: addresses(&deny.0, &deny.1).unwrap_or_default(),
+            deny_countries: nearest(&site.deny_countries, &gateway.deny_countries).unwrap_or_default(),
+            allow: addresses(&allow.0, &allow.1),
+            allow_countries: nearest(&site.allow_countries, &gateway.allow_countries),
+            countries: sources.countries.clone(),
+        }
+    }
+
     /// Whether a client is let in. One whose address isn't known, such as behind a Unix socket, is on no list.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, client: Option<IpAddr>, countries: &Countries) -> Result<(), Denied> {
+    pub fn check(&self, client: Option<IpAddr>) -> Result<(), Denied> {
         if let Some(client) = client {
             if self.deny.set.contains(client) {
                 return Err(Denied::Address);
@@ -60,7 +90,7 @@ impl Access {
             }
         }
         let by_country = !self.deny_countries.is_empty() || self.allow_countries.is_some();
-        let country = client.filter(|_| by_country).and_then(|client| countries.country(client));
+        let country = client.filter(|_| by_country).and_then(|client| self.countries.country(client));
         if let Some(country) = country
             && self.deny_countries.contains(&country)
         {
@@ -73,6 +103,16 @@ impl Access {
         let is_allowed = self.allow.as_ref().is_some_and(by_address)
             || self.allow_countries.as_ref().is_some_and(|list| country.is_some_and(|country| list.contains(&country)));
         if is_allowed { Ok(()) } else { Err(Denied::NotAllowed(country)) }
+    }
+}
+
+impl Denied {
+    /// What is counted.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Denied::Address | Denied::File(_) | Denied::NotAllowed(None) => Reason::Address,
+            Denied::Country(_) | Denied::NotAllowed(Some(_)) => Reason::Country,
+        }
     }
 }
 
@@ -99,12 +139,13 @@ impl fmt::Display for Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ListFile;
     use crate::guard::lists::Lists;
     use std::fs;
 
     fn addresses(networks: &[&str]) -> Addresses {
         Addresses {
-            set: networks.iter().map(|network| network.parse::<ipnet::IpNet>().unwrap()).collect(),
+            set: networks.iter().map(|network| network.parse::<IpNet>().unwrap()).collect(),
             files: vec![],
         }
     }
@@ -115,7 +156,7 @@ mod tests {
         let allow = || Some(addresses(&["192.0.2.0/25", "198.51.100.0/24", "2001:db8::/32"]));
         let check = |access: &Access, client: Option<&str>| {
             let client = client.map(|client| client.parse().unwrap());
-            access.check(client, &Countries::default()).err().map(|denied| denied.to_string())
+            access.check(client).err().map(|denied| denied.to_string())
         };
         let open = Access::default();
         let denying = Access { deny: deny(), ..Access::default() };
@@ -142,11 +183,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("deny.txt"), "192.0.2.1\n").unwrap();
         fs::write(dir.path().join("allow.txt"), "192.0.2.0/24\n").unwrap();
-        let lists = Lists::default();
-        let list =
-            |name: &str| Addresses { files: vec![lists.open(&dir.path().join(name), name)], ..Addresses::default() };
+        let lists = Lists::new(dir.path());
+        let list = |name: &str| {
+            let file = ListFile { name: name.to_owned(), in_routes: true };
+            Addresses { files: vec![lists.open(&file)], ..Addresses::default() }
+        };
         let access = Access { deny: list("deny.txt"), allow: Some(list("allow.txt")), ..Access::default() };
-        let check = |client: &str| access.check(Some(client.parse().unwrap()), &Countries::default());
+        let check = |client: &str| access.check(Some(client.parse().unwrap()));
         assert_eq!(check("192.0.2.1").unwrap_err().to_string(), "the address is in deny.txt");
         assert_eq!(check("192.0.2.2"), Ok(()));
         assert_eq!(check("192.0.3.1"), Err(Denied::NotAllowed(None)));

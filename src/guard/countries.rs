@@ -4,15 +4,14 @@
 //! as it is in the file (some 10 MB for countries alone, more if it has cities), and checked as a whole before it is used.
 
 use std::{
-    fs, io,
+    fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwapOption;
 use maxminddb::{MaxMindDbError, PathElement, Reader};
-use thiserror::Error;
 
 use crate::config::Stamp;
 use crate::model::Country;
@@ -21,8 +20,15 @@ use crate::model::Country;
 #[derive(Debug, Default)]
 pub struct Countries {
     database: ArcSwapOption<Database>,
-    /// The file that was last looked at, and in which state.
-    source: Mutex<Option<(PathBuf, Stamp)>>,
+    source: Mutex<Source>,
+}
+
+/// What was last looked at.
+#[derive(Debug, Default)]
+struct Source {
+    file: Option<(PathBuf, Stamp)>,
+    /// What is wrong with it.
+    fault: Option<String>,
 }
 
 #[derive(Debug)]
@@ -34,23 +40,6 @@ struct Database {
 /// The way to the code within a record.
 type Field = &'static [PathElement<'static>];
 
-/// Why a file can't be used.
-#[derive(Debug, Error)]
-pub enum CountriesError {
-    /// It can't be read.
-    #[error("the database of countries, {0}, can't be read")]
-    Read(PathBuf, #[source] io::Error),
-    /// It is larger than [`MAX_FILE`].
-    #[error("the database of countries, {0}, is larger than 256 MiB: one of countries alone is smaller")]
-    Size(PathBuf),
-    /// It is broken or something else.
-    #[error("the database of countries, {0}, is no good MaxMind database (MMDB)")]
-    Format(PathBuf, #[source] MaxMindDbError),
-    /// It is a database of something else.
-    #[error("the database of countries, {0}, has no countries: it is of type `{1}`")]
-    Field(PathBuf, String),
-}
-
 impl Countries {
     /// The country of an address, if it is known.
     pub fn country(&self, address: IpAddr) -> Option<Country> {
@@ -61,40 +50,49 @@ impl Countries {
         found.decode_path::<&str>(database.field).ok()??.parse().ok()
     }
 
-    /// Whether there is a database.
-    pub fn is_known(&self) -> bool {
-        self.database.load().is_some()
+    /// Reads the file if it is another one or has changed since the last time. Says whether there is another database now;
+    /// not if the file is faulty, since then the last good one stays.
+    pub fn refresh(&self, path: Option<&Path>) -> bool {
+        let mut source = self.source();
+        let wanted = path.map(|path| (path.to_owned(), Stamp::look(path)));
+        if source.file == wanted {
+            return false;
+        }
+        source.fault = None;
+        match wanted.as_ref().map(|(path, stamp)| Database::read(path, *stamp)) {
+            None => self.database.store(None),
+            Some(Ok(database)) => self.database.store(Some(database.into())),
+            Some(Err(fault)) => source.fault = Some(fault),
+        }
+        source.file = wanted;
+        source.fault.is_none()
     }
 
-    /// Reads the file if it is another one or has changed since the last time. Says whether there is another database now.
-    ///
-    /// # Errors
-    /// If the file can't be used. Then the last good database stays, and the error comes once for each state of the file.
-    pub fn refresh(&self, path: Option<&Path>) -> Result<bool, CountriesError> {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = path.map(|path| (path.to_owned(), Stamp::look(path)));
-        if *source == wanted {
-            return Ok(false);
-        }
-        source.clone_from(&wanted);
-        let Some((path, stamp)) = wanted else {
-            self.database.store(None);
-            return Ok(true);
-        };
-        self.database.store(Some(Database::read(path, stamp)?.into()));
-        Ok(true)
+    /// What is wrong with the file, as it was last looked at.
+    pub fn fault(&self) -> Option<String> {
+        self.source().fault.clone()
+    }
+
+    /// The file.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.source().file.as_ref().map(|(path, _)| path.clone())
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Database {
-    fn read(path: PathBuf, stamp: Stamp) -> Result<Self, CountriesError> {
+    /// Reads a file, or says what is wrong with it.
+    fn read(path: &Path, stamp: Stamp) -> Result<Self, String> {
         if stamp.size() > MAX_FILE {
-            return Err(CountriesError::Size(path));
+            return Err(format!(
+                "this database is larger than {} MiB: one of countries alone is smaller",
+                MAX_FILE >> 20
+            ));
         }
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(CountriesError::Read(path, error)),
-        };
+        let bytes = fs::read(path).map_err(|error| format!("this database can't be read: {error}"))?;
         let checked = Reader::from_source(bytes).and_then(|reader| {
             // Look-ups follow what the file says, so all of it must hold.
             reader.verify()?;
@@ -103,8 +101,10 @@ impl Database {
         });
         match checked {
             Ok((reader, Some(field))) => Ok(Database { reader, field }),
-            Ok((reader, None)) => Err(CountriesError::Field(path, reader.metadata().database_type.clone())),
-            Err(error) => Err(CountriesError::Format(path, error)),
+            Ok((reader, None)) => {
+                Err(format!("this database has no countries: it is of type `{}`", reader.metadata().database_type))
+            }
+            Err(error) => Err(format!("this is no good MaxMind database: {error}")),
         }
     }
 }
@@ -131,4 +131,4 @@ const FIELDS: &[Field] = &[
 ];
 
 /// Largest file, in bytes.
-pub const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = 256 << 20;

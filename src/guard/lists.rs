@@ -5,17 +5,17 @@
 //! for what is good in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 
 use super::addresses::AddressSet;
-use crate::config::{Diagnostic, Network, NetworkError, Severity, SourceFile, Stamp};
+use crate::config::{Diagnostic, ListFile, Network, NetworkError, Severity, SourceFile, Stamp};
 
 /// The list of one file, as it is at the moment.
 #[derive(Debug)]
@@ -24,16 +24,16 @@ pub struct List {
     set: ArcSwap<AddressSet>,
 }
 
-/// All lists that somebody uses.
+/// All lists that settings name.
 #[derive(Debug, Default)]
 pub struct Lists {
-    files: Mutex<BTreeMap<PathBuf, File>>,
+    routes: PathBuf,
+    files: Mutex<BTreeMap<ListFile, File>>,
 }
 
 #[derive(Debug)]
 struct File {
-    /// Whoever uses it keeps it.
-    list: Weak<List>,
+    list: Arc<List>,
     stamp: Stamp,
     faults: Vec<Diagnostic>,
 }
@@ -51,35 +51,36 @@ impl List {
 }
 
 impl Lists {
-    /// The list in a file; `name` is what diagnostics call it. It is read now, unless somebody uses it already.
-    pub fn open(&self, path: &Path, name: &str) -> Arc<List> {
-        let mut files = self.files();
-        if let Some(list) = files.get(path).and_then(|file| file.list.upgrade()) {
-            return list;
-        }
-        let stamp = Stamp::look(path);
-        let (set, faults) = read(path, name, stamp);
-        let list = Arc::new(List { name: name.into(), set: ArcSwap::from_pointee(set) });
-        files.insert(path.to_owned(), File { list: Arc::downgrade(&list), stamp, faults });
-        list
+    /// For settings of that folder of routes. Nothing is read yet.
+    pub fn new(routes: &Path) -> Self {
+        Lists { routes: routes.to_owned(), files: Mutex::default() }
     }
 
-    /// Reads what changed, and forgets what nobody uses any more. Returns the names of the lists that are other ones now.
-    pub fn refresh(&self) -> Vec<String> {
+    /// The list in a file, which is read now if it isn't known.
+    pub fn open(&self, file: &ListFile) -> Arc<List> {
+        let read = || File::read(file, &self.path(file));
+        self.files().entry(file.clone()).or_insert_with(read).list.clone()
+    }
+
+    /// Reads those of the `wanted` files that changed or are new, and forgets all others. Returns the names of the lists
+    /// that are other ones now.
+    pub fn refresh(&self, wanted: &BTreeSet<&ListFile>) -> Vec<String> {
+        let mut files = self.files();
+        files.retain(|file, _| wanted.contains(file));
         let mut changed = Vec::new();
-        self.files().retain(|path, file| {
-            let Some(list) = file.list.upgrade() else { return false };
-            let stamp = Stamp::look(path);
-            if stamp != file.stamp {
-                let (set, faults) = read(path, &list.name, stamp);
-                if !is_faulty(&faults) && set != **list.set.load() {
-                    list.set.store(Arc::new(set));
-                    changed.push(list.name.to_string());
+        for &file in wanted {
+            let path = self.path(file);
+            match files.get_mut(file) {
+                None => {
+                    files.insert(file.clone(), File::read(file, &path));
                 }
-                (file.stamp, file.faults) = (stamp, faults);
+                Some(known) => {
+                    if known.read_again(&path) {
+                        changed.push(file.name.clone());
+                    }
+                }
             }
-            true
-        });
+        }
         changed
     }
 
@@ -90,11 +91,39 @@ impl Lists {
 
     /// The files that want to be watched.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.files().iter().filter(|(_, file)| file.list.strong_count() > 0).map(|(path, _)| path.clone()).collect()
+        self.files().keys().map(|file| self.path(file)).collect()
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, File>> {
+    fn path(&self, file: &ListFile) -> PathBuf {
+        if file.in_routes { self.routes.join(&file.name) } else { PathBuf::from(&file.name) }
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<ListFile, File>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl File {
+    fn read(file: &ListFile, path: &Path) -> Self {
+        let stamp = Stamp::look(path);
+        let (set, faults) = read(path, &file.name, stamp);
+        let list = Arc::new(List { name: file.name.as_str().into(), set: ArcSwap::from_pointee(set) });
+        File { list, stamp, faults }
+    }
+
+    /// Whether it is another list now.
+    fn read_again(&mut self, path: &Path) -> bool {
+        let stamp = Stamp::look(path);
+        if stamp == self.stamp {
+            return false;
+        }
+        let (set, faults) = read(path, &self.list.name, stamp);
+        (self.stamp, self.faults) = (stamp, faults);
+        let is_new = !is_faulty(&self.faults) && set != **self.list.set.load();
+        if is_new {
+            self.list.set.store(Arc::new(set));
+        }
+        is_new
     }
 }
 
@@ -174,6 +203,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn file(name: &str) -> ListFile {
+        ListFile { name: name.to_owned(), in_routes: true }
+    }
+
     #[test]
     fn a_list_has_an_entry_a_line() {
         let text = "# blocked on 1 May\n\n192.0.2.0/24\r\n  198.51.100.7  # a scanner\n2001:db8::/32#and this";
@@ -225,50 +258,52 @@ mod tests {
             fs::rename(dir.path().join("new"), &path).unwrap();
         };
         write("192.0.2.1\n");
-        let lists = Lists::default();
-        let list = lists.open(&path, "deny.txt");
-        assert!(Arc::ptr_eq(&list, &lists.open(&path, "deny.txt")));
+        let lists = Lists::new(dir.path());
+        let file = file("deny.txt");
+        let wanted = BTreeSet::from([&file]);
+        let refresh = || lists.refresh(&wanted);
+        assert!(refresh().is_empty());
+        let list = lists.open(&file);
+        assert!(Arc::ptr_eq(&list, &lists.open(&file)));
         assert_eq!((list.contains(ip("192.0.2.1")), list.contains(ip("192.0.2.2"))), (true, false));
-        assert!(lists.refresh().is_empty());
+        assert!(refresh().is_empty());
 
         write("192.0.2.2\n");
-        assert_eq!(lists.refresh(), ["deny.txt"]);
+        assert_eq!(refresh(), ["deny.txt"]);
         assert_eq!((list.contains(ip("192.0.2.1")), list.contains(ip("192.0.2.2"))), (false, true));
 
         // The last good state stays, and the fault is told for as long as it lasts.
         write("192.0.2.3\nnonsense\n");
-        assert!(lists.refresh().is_empty() && lists.refresh().is_empty());
+        assert!(refresh().is_empty() && refresh().is_empty());
         assert_eq!((lists.faults()[0].line, lists.faults()[0].code), (2, "bad-address"));
         assert!(list.contains(ip("192.0.2.2")) && !list.contains(ip("192.0.2.3")));
         fs::remove_file(&path).unwrap();
-        assert!(lists.refresh().is_empty());
+        assert!(refresh().is_empty());
         assert_eq!(lists.faults()[0].code, "unreadable");
         assert!(list.contains(ip("192.0.2.2")));
 
         // A comment more changes nothing.
         write("# good again\n192.0.2.2\n");
-        assert!(lists.refresh().is_empty() && lists.faults().is_empty());
+        assert!(refresh().is_empty() && lists.faults().is_empty());
 
         assert_eq!(lists.paths(), [path]);
-        drop(list);
-        assert!(lists.paths().is_empty() && lists.refresh().is_empty());
-        assert!(lists.files().is_empty());
+        assert!(lists.refresh(&BTreeSet::new()).is_empty() && lists.paths().is_empty());
     }
 
     #[test]
     fn what_is_good_counts_where_the_list_never_was() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("deny.txt");
-        let lists = Lists::default();
-        let list = lists.open(&path, "deny.txt");
+        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        let lists = Lists::new(dir.path());
+        let list = lists.open(&file("deny.txt"));
         assert_eq!(lists.faults()[0].code, "unreadable");
-        fs::write(&path, "192.0.2.1\n").unwrap();
-        assert_eq!(lists.refresh(), ["deny.txt"]);
+        write("deny.txt", b"192.0.2.1\n");
+        assert_eq!(lists.refresh(&BTreeSet::from([&file("deny.txt")])), ["deny.txt"]);
         assert!(list.contains(ip("192.0.2.1")));
-        fs::write(dir.path().join("half.txt"), "192.0.2.1\nnonsense\n").unwrap();
-        assert!(lists.open(&dir.path().join("half.txt"), "half.txt").contains(ip("192.0.2.1")));
-        fs::write(dir.path().join("binary.txt"), [0xff, 0xfe, 0]).unwrap();
-        let _binary = lists.open(&dir.path().join("binary.txt"), "binary.txt");
+        write("half.txt", b"192.0.2.1\nnonsense\n");
+        assert!(lists.open(&file("half.txt")).contains(ip("192.0.2.1")));
+        write("binary.txt", &[0xff, 0xfe, 0]);
+        lists.open(&file("binary.txt"));
         assert!(lists.faults().iter().any(|fault| fault.message == "this list is not text"));
     }
 }

@@ -8,11 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-<<<<<<< HEAD
-use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Table};
-=======
-use crate::config::{self, Diagnostic, Gateway, Layer, Role, Severity, Site, SourceFile, Stamp, Table};
->>>>>>> 274aab0 (guard: lists of addresses in files)
+use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Stamp, Table};
+use crate::guard::Sources;
 use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
@@ -30,6 +27,8 @@ pub struct Loader {
     root: PathBuf,
     allowed_targets: Option<Vec<HostPattern>>,
     guard: GuardSettings,
+    countries: Option<PathBuf>,
+    sources: Arc<Sources>,
     platforms: Vec<(String, Option<Host>)>,
     health_paths: Vec<String>,
     https_port: u16,
@@ -47,6 +46,8 @@ pub struct LoadReport {
     pub rebuilt: Vec<String>,
     /// Ids of the sites that are gone.
     pub removed: Vec<String>,
+    /// Lists of addresses and databases that hold something else now; they are live already.
+    pub reread: Vec<String>,
     /// Everything that is wrong with the folder now, by file and line.
     pub diagnostics: Vec<Diagnostic>,
     /// Ids of the sites whose files have errors: they are served from their last good table, or in part.
@@ -93,6 +94,8 @@ impl Loader {
             root: gateway.routes.clone(),
             allowed_targets: gateway.allowed_targets.clone(),
             guard: gateway.guard.clone(),
+            countries: gateway.countries.clone(),
+            sources: Arc::new(Sources::new(&gateway.routes)),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
@@ -102,6 +105,13 @@ impl Loader {
             canonicalizers: Canonicalizers::default(),
             loose: Vec::new(),
         }
+    }
+
+    /// Takes what `[guard]` of a gateway.toml says now; it goes live with the next load.
+    pub fn set_guard(&mut self, gateway: &Gateway) {
+        self.allowed_targets.clone_from(&gateway.allowed_targets);
+        self.guard.clone_from(&gateway.guard);
+        self.countries.clone_from(&gateway.countries);
     }
 
     /// Reads what changed and puts a snapshot together. `now` (Unix seconds) is the moment for which tests without a
@@ -134,6 +144,7 @@ impl Loader {
             ..LoadReport::default()
         };
         report.diagnostics.append(&mut self.loose.clone());
+        self.refresh_sources(&snapshot, &mut report);
         for (id, state) in &self.sites {
             report.diagnostics.extend(state.faults.iter().chain(&state.lints).cloned());
             if state.has_errors() {
@@ -144,6 +155,22 @@ impl Loader {
         // A faulty defaults.toml is reported once, not for each site below it.
         report.diagnostics.dedup();
         Ok((snapshot, report))
+    }
+
+    /// Reads what changed of the lists and the database that the guard of the live sites needs.
+    fn refresh_sources(&self, snapshot: &Snapshot, report: &mut LoadReport) {
+        let settings = snapshot.sites().iter().map(|site| &site.guard).chain([&self.guard]);
+        let refreshed = self.sources.refresh(settings, self.countries.as_deref());
+        report.reread = refreshed.changed;
+        report.diagnostics.extend(refreshed.faults);
+        if self.countries.is_none() {
+            for site in snapshot.sites().iter().filter(|site| site.guard.names_countries()) {
+                let file = SourceFile::new(format!("{}.toml", site.id), String::new());
+                let fault = file.error("no-countries", 0..0, "this site names countries, and no database knows them");
+                let hint = "name one in gateway.toml: `[guard] countries = \"countries.mmdb\"`";
+                report.diagnostics.push(fault.hint(hint).warning());
+            }
+        }
     }
 
     /// The checked sites, for commands that look at more than the snapshot.
@@ -302,6 +329,7 @@ impl Loader {
                 self.health_paths.clone(),
                 self.https_port,
                 self.guard.clone(),
+                self.sources.clone(),
             );
             let mut findings: Vec<(String, Diagnostic)> = Vec::new();
             for conflict in &conflicts {
