@@ -144,10 +144,7 @@ mod tests {
     use std::fs;
 
     fn addresses(networks: &[&str]) -> Addresses {
-        Addresses {
-            set: networks.iter().map(|network| network.parse::<IpNet>().unwrap()).collect(),
-            files: vec![],
-        }
+        Addresses { set: networks.iter().map(|network| network.parse::<IpNet>().unwrap()).collect(), files: vec![] }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::Fields;
+
 /// A set of IPv4 and IPv6 networks, made once and then only asked: sorted ranges that neither overlap nor touch, so that
 /// a look-up is one binary search, whatever the list was like.
 ///
@@ -93,35 +95,36 @@ fn canonical(network: IpNet) -> IpNet {
     network
 }
 
-/// Who the client is, where proxies stand in front: `start` is whom the connection (or its PROXY header) comes from, and
-/// `trusted` whether that one's word counts; `lines` are the values of `X-Forwarded-For`, in the order of the head.
+/// Who the client is, where proxies stand in front: `peer` is whom the connection (or its PROXY header) comes from, and
+/// `trusted` whether its word counts.
 ///
-/// Each proxy adds on the right whom it was called by, so the list is read from the right for as long as those who wrote
-/// it are `proxies`: the first that is none is the client, and what stands left of it is only its word. What is no
-/// address ends the walk at the last one that was good, and so does the end of the list. Several lines are one list
-/// (RFC 9110, 5.3), and a port, as some proxies write it, is left out.
-pub fn client<'a>(
-    start: Option<IpAddr>,
-    trusted: bool,
-    lines: impl DoubleEndedIterator<Item = &'a [u8]>,
-    proxies: &AddressSet,
-) -> Option<IpAddr> {
-    let mut client = start;
+/// Each proxy adds to `X-Forwarded-For`, on the right, whom it was called by, so the list is read from the right for as
+/// long as those who wrote it are `proxies`: the first that is none is the client, and what stands left of it is only its
+/// word. What is no address ends the walk at the last one that was good, and so does the end of the list. Several lines
+/// are one list (RFC 9110, 5.3), and a port, as some proxies write it, is left out. `Forwarded` (RFC 7239) is not read.
+pub fn client(peer: Option<IpAddr>, trusted: bool, fields: &dyn Fields, proxies: &AddressSet) -> Option<IpAddr> {
     if !trusted {
-        return client;
+        return peer;
     }
-    for item in lines.rev().flat_map(|line| line.rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii) {
-        // Empty items don't count (RFC 9110, 5.6.1.2).
-        if item.is_empty() {
-            continue;
+    // As far as the lines go that have been told: whom the walk ends at, if it comes so far to the left.
+    let mut client = None;
+    fields.each("x-forwarded-for", &mut |line| {
+        let mut last_good = None;
+        for item in line.rsplit(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            // Empty items don't count (RFC 9110, 5.6.1.2).
+            if item.is_empty() {
+                continue;
+            }
+            let found = address(item);
+            last_good = found.or(last_good);
+            if !found.is_some_and(|address| proxies.contains(address)) {
+                client = last_good;
+                return;
+            }
         }
-        let Some(address) = address(item) else { break };
-        client = Some(address);
-        if !proxies.contains(address) {
-            break;
-        }
-    }
-    client
+        client = client.or(last_good);
+    });
+    client.or(peer)
 }
 
 /// An item of `X-Forwarded-For`: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
@@ -155,6 +158,10 @@ mod tests {
     use ipnet::Ipv6Net;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn fields(lines: &[impl ToString]) -> Vec<(String, String)> {
+        lines.iter().map(|line| ("X-Forwarded-For".to_owned(), line.to_string())).collect()
+    }
 
     fn set(networks: &[&str]) -> AddressSet {
         networks.iter().map(|network| network.parse::<IpNet>().unwrap()).collect()
@@ -271,7 +278,7 @@ mod tests {
         ) {
             let proxies: AddressSet = proxies.into_iter().collect();
             let text: Vec<String> = lines.iter().map(|items| items.join(" , ")).collect();
-            let found = client(start, trusted, text.iter().map(String::as_bytes), &proxies);
+            let found = client(start, trusted, &fields(&text), &proxies);
             // The same list, read as a whole.
             let list = text.join(",");
             let mut items: Vec<&str> = list.split(',').map(str::trim_ascii).filter(|item| !item.is_empty()).collect();
@@ -288,14 +295,20 @@ mod tests {
             prop_assert_eq!(found, want);
             // What an untrusted client puts in front changes nothing.
             if let Some(found) = found && trusted && !proxies.contains(found) && Some(found) != start {
-                let forged = ["198.51.100.1, garbage"].into_iter().chain(text.iter().map(String::as_str));
-                prop_assert_eq!(client(start, true, forged.map(str::as_bytes), &proxies), Some(found));
+                let forged = ["198.51.100.1, garbage".to_owned()].into_iter().chain(text).collect::<Vec<_>>();
+                prop_assert_eq!(client(start, true, &fields(&forged), &proxies), Some(found));
             }
         }
 
         #[test]
         fn no_header_makes_the_walk_fail(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4)) {
-            let found = client(Some(ip("192.0.2.1")), true, lines.iter().map(Vec::as_slice), &set(&["::/0", "0.0.0.0/0"]));
+            struct Raw(Vec<Vec<u8>>);
+            impl Fields for Raw {
+                fn each(&self, _name: &str, tell: &mut dyn FnMut(&[u8])) {
+                    self.0.iter().for_each(|line| tell(line));
+                }
+            }
+            let found = client(Some(ip("192.0.2.1")), true, &Raw(lines), &set(&["::/0", "0.0.0.0/0"]));
             prop_assert!(found.is_some());
         }
     }
@@ -312,7 +325,7 @@ mod tests {
         let proxies = set(&["10.0.0.0/8", "2001:db8::/32"]);
         let from = |start: &str, lines: &[&str]| {
             let start = Some(ip(start));
-            client(start, true, lines.iter().map(|line| line.as_bytes()), &proxies).unwrap().to_string()
+            client(start, true, &fields(lines), &proxies).unwrap().to_string()
         };
         for (lines, want) in [
             (&[][..], "10.0.0.1"),
@@ -328,6 +341,10 @@ mod tests {
             (&["192.0.2.1:4711"], "192.0.2.1"),
             (&["[2001:db9::1]:4711, 10.0.0.2:80"], "2001:db9::1"),
             (&["2001:db9::1"], "2001:db9::1"),
+            (&["192.0.2.1", "garbage", "10.2.3.4"], "10.2.3.4"),
+            (&["192.0.2.1", "garbage"], "10.0.0.1"),
+            (&["192.0.2.1", "garbage", ""], "10.0.0.1"),
+            (&["10.3.3.3", "10.2.2.2, ", " ,10.1.1.1"], "10.3.3.3"),
             (&["[2001:db9::1]"], "2001:db9::1"),
             (&["::ffff:192.0.2.1"], "192.0.2.1"),
             (&["192.0.2.1, ,, "], "192.0.2.1"),
@@ -342,9 +359,9 @@ mod tests {
         ] {
             assert_eq!(from("10.0.0.1", lines), want, "{lines:?}");
         }
-        let forged = [&b"192.0.2.1"[..]];
-        assert_eq!(client(Some(ip("203.0.113.5")), false, forged.into_iter(), &proxies), Some(ip("203.0.113.5")));
-        assert_eq!(client(None, true, forged.into_iter(), &proxies), Some(ip("192.0.2.1")));
-        assert_eq!(client(None, true, [].into_iter(), &proxies), None);
+        let forged = fields(&["192.0.2.1"]);
+        assert_eq!(client(Some(ip("203.0.113.5")), false, &forged, &proxies), Some(ip("203.0.113.5")));
+        assert_eq!(client(None, true, &forged, &proxies), Some(ip("192.0.2.1")));
+        assert_eq!(client(None, true, &fields(&[""]), &proxies), None);
     }
 }

@@ -54,6 +54,11 @@ impl Sources {
         Refreshed { changed, faults }
     }
 
+    /// What is wrong with the database of countries, as it was last read.
+    pub fn fault(&self) -> Option<String> {
+        self.countries.fault()
+    }
+
     /// The files that want to be watched.
     pub fn paths(&self) -> Vec<PathBuf> {
         let mut paths = self.lists.paths();

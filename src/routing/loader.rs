@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,6 +52,8 @@ pub struct LoadReport {
     pub diagnostics: Vec<Diagnostic>,
     /// Ids of the sites whose files have errors: they are served from their last good table, or in part.
     pub faulty: Vec<String>,
+    /// Files that the guard reads, gateway.toml among them, that have errors: each counts as it last was good.
+    pub faulty_files: Vec<String>,
     /// How many sites are live.
     pub live: usize,
     /// How long it took.
@@ -59,6 +61,25 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// Whether everything that is live is as its files say.
+    pub fn is_whole(&self) -> bool {
+        self.faulty.is_empty() && self.faulty_files.is_empty()
+    }
+
+    /// Adds what came of reading gateway.toml again: its faults, and whether its `[guard]` says something else now.
+    pub fn take_settings(&mut self, file: Option<&Path>, faults: &[Diagnostic], is_guarded_anew: bool) {
+        let name = file.map(|file| file.to_string_lossy().into_owned());
+        self.reread.extend(name.filter(|_| is_guarded_anew));
+        self.add_faulty_files(faults);
+        self.diagnostics.extend_from_slice(faults);
+    }
+
+    fn add_faulty_files(&mut self, faults: &[Diagnostic]) {
+        let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
+        let files: BTreeSet<&str> = errors.map(|fault| &*fault.file).collect();
+        self.faulty_files.extend(files.into_iter().map(str::to_owned));
+    }
+
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
@@ -107,11 +128,20 @@ impl Loader {
         }
     }
 
-    /// Takes what `[guard]` of a gateway.toml says now; it goes live with the next load.
-    pub fn set_guard(&mut self, gateway: &Gateway) {
+    /// What the guard reads besides settings.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Takes what `[guard]` of a gateway.toml says now; it goes live with the next load. Says whether that is something
+    /// else than before.
+    pub fn set_guard(&mut self, gateway: &Gateway) -> bool {
+        let Gateway { allowed_targets, guard, countries, .. } = gateway;
+        let is_new = (allowed_targets, guard, countries) != (&self.allowed_targets, &self.guard, &self.countries);
         self.allowed_targets.clone_from(&gateway.allowed_targets);
         self.guard.clone_from(&gateway.guard);
         self.countries.clone_from(&gateway.countries);
+        is_new
     }
 
     /// Reads what changed and puts a snapshot together. `now` (Unix seconds) is the moment for which tests without a
@@ -162,6 +192,7 @@ impl Loader {
         let settings = snapshot.sites().iter().map(|site| &site.guard).chain([&self.guard]);
         let refreshed = self.sources.refresh(settings, self.countries.as_deref());
         report.reread = refreshed.changed;
+        report.add_faulty_files(&refreshed.faults);
         report.diagnostics.extend(refreshed.faults);
         if self.countries.is_none() {
             for site in snapshot.sites().iter().filter(|site| site.guard.names_countries()) {
