@@ -46,7 +46,7 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let number = routes.snapshot.site_of(&host, &mut scratch);
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
-    let policy = Policy::new(&settings, routes.snapshot.guard());
+    let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
     let id = site.map_or("", |(_, site)| &site.id);
     let ruling = admit(&policy, id, &request, asked, &mut steps);
     let Steps(mut steps) = steps;

@@ -1,12 +1,17 @@
 //! Who and what is admitted: a request is looked at before any other work, on every lane.
 //!
-//! Owns: the filters and their order, what they count, and what operators set of them ([`Policy`]). Never does: network,
-//! files, waiting, answering.
+//! Owns: the filters and their order, what they count, what operators set of them ([`Policy`]), and the files of addresses
+//! and countries ([`Sources`]), which are read beside the traffic. Never does: network, waiting, answering.
 //!
 //! Invariants: the ruling depends on the policy, the [`View`], the moment and the counters only, so `explain` asks the same
 //! function; each request is looked at once, whatever way it takes afterwards; a refusal has a [`Reason`].
 //!
 //! Called by: `answer`, for every lane.
+
+pub mod access;
+pub mod addresses;
+pub mod countries;
+pub mod lists;
 
 mod buckets;
 mod client;
@@ -18,6 +23,7 @@ mod networks;
 mod policy;
 mod rates;
 mod rules;
+mod sources;
 mod text;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
@@ -25,11 +31,13 @@ use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 use crate::config::RequestAction;
 use crate::model::{Denial, Method, Reason};
 
+pub use access::Access;
 pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
 pub use crawlers::Crawlers;
 pub use policy::Policy;
 use rates::{Asked, Rates};
+pub use sources::{Refreshed, Sources};
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]
@@ -129,6 +137,10 @@ impl Guard {
         notes: &mut Notes,
         trace: &mut impl Trace,
     ) -> Ruling {
+        if let Err(denied) = policy.access.check(view.client) {
+            trace.step("address", || denied.to_string());
+            return Ruling::Refuse(Denial::new(denied.reason()));
+        }
         if !policy.methods.contains(view.method) {
             trace.step("method", || format!("the site takes {}", policy.methods));
             return Ruling::Refuse(Denial { allow: Some(policy.methods), ..Denial::new(Reason::Method) });

@@ -10,7 +10,9 @@ use crate::{
     serve,
 };
 
+mod countries;
 mod methods;
+mod mmdb;
 mod rates;
 
 /// A request and what must come of it.
