@@ -26,7 +26,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 
-use crate::model::{Denial, Gone, Methods, Verdict};
+use crate::model::{Denial, Gone, Methods, Reason, Verdict};
 use crate::pages::{self, Lang, Page};
 use crate::routing::{Decision, Request, SiteTable};
 use crate::telemetry::Limit;
@@ -217,6 +217,10 @@ pub fn answer<'a>(
         }
         Verdict::UnknownHost => page(Page::UnknownHost, NO_STORE, none),
         Verdict::BadRequest(reason) => page(Page::BadRequest { reason }, NO_STORE, none),
+        // Scanners read no pages.
+        Verdict::Denied(Denial { reason: Reason::Probe, .. }) => {
+            Answer { cache_control: NO_STORE, ..other("text/plain; charset=utf-8", Bytes::from_static(b"not found\n")) }
+        }
         Verdict::Denied(denial) => Answer {
             retry_after: denial.retry_after.map(u64::from),
             allow: denial.allow,

@@ -117,8 +117,18 @@ impl Responder {
         let host = facts.host.as_deref();
         let site = host.and_then(|host| SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch)));
         let policy = site.and_then(|site| live.policies.get(site)).unwrap_or(&live.policy);
+        let table = site.and_then(|site| live.snapshot.sites().get(site));
         let Facts { target, secure, client, .. } = &facts;
-        let view = View { method, host, target, secure: *secure, client: *client, fields };
+        let view = View {
+            method,
+            host,
+            target,
+            secure: *secure,
+            client: *client,
+            fields,
+            habits: table.map(|table| table.canonicalizer.settings()),
+            is_mapped: &|| table.is_some_and(|table| table.has_mapping(target)),
+        };
         match self.guard.admit(policy, &view, &mut ()) {
             Ruling::Admit => facts,
             Ruling::Refuse(denial) => {

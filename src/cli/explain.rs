@@ -9,7 +9,7 @@ use super::{NodeArgs, load};
 use crate::config::GuardSettings;
 use crate::guard::{Guard, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
-use crate::routing::{Decision, Request, Scratch, Step};
+use crate::routing::{Decision, Request, Scratch, SiteTable, Step};
 use crate::url::split_absolute;
 
 /// What is asked besides the URL.
@@ -47,7 +47,7 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
     let policy = Policy::new(&settings, routes.snapshot.guard());
-    let ruling = admit(&policy, &request, asked, &mut steps);
+    let ruling = admit(&policy, site.map(|(_, site)| &**site), &request, asked, &mut steps);
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
@@ -60,9 +60,18 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
 }
 
 /// What the guard makes of it, as if it were the first request.
-fn admit(policy: &Policy, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
+fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
     let Request { host, target, secure, .. } = *request;
-    let view = View { method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
+    let view = View {
+        method: &asked.method,
+        host,
+        target,
+        secure,
+        client: asked.from,
+        fields: &asked.header,
+        habits: site.map(|site| site.canonicalizer.settings()),
+        is_mapped: &|| site.is_some_and(|site| site.has_mapping(target)),
+    };
     let ruling = Guard::default().admit(policy, &view, steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());

@@ -289,6 +289,11 @@ impl Gateway {
                 let methods = self.guard.methods.unwrap_or_default();
                 text(methods.to_string().split(", ").map(str::to_owned).collect())
             }
+            ("guard", "strict") => text(self.guard.strict.unwrap_or_default().names().map(str::to_owned).collect()),
+            ("guard", "extra-probes") => {
+                text(self.guard.extra_probes.iter().flatten().map(ToString::to_string).collect())
+            }
+            ("guard", "allow-probes") => text(self.guard.allow_probes.clone().unwrap_or_default()),
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),

@@ -1,18 +1,36 @@
 //! What operators have set for a site, ready for use.
 
-use crate::config::GuardSettings;
+use super::probes::Probes;
+use crate::config::{GuardSettings, Strictness};
 use crate::model::Methods;
 
 /// What a site admits.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Policy {
     /// Methods.
     pub(super) methods: Methods,
+    /// What is refused of targets beyond what always is.
+    pub(super) strict: Strictness,
+    /// What only scanners ask for.
+    pub(super) probes: Probes,
 }
 
 impl Policy {
     /// What a site's own files say, else gateway.toml.
     pub fn new(site: &GuardSettings, gateway: &GuardSettings) -> Self {
-        Policy { methods: site.methods.or(gateway.methods).unwrap_or_default() }
+        let extra = site.extra_probes.as_ref().or(gateway.extra_probes.as_ref());
+        let allow = site.allow_probes.as_ref().or(gateway.allow_probes.as_ref());
+        Policy {
+            methods: site.methods.or(gateway.methods).unwrap_or_default(),
+            strict: site.strict.or(gateway.strict).unwrap_or_default(),
+            probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
+        }
+    }
+}
+
+/// What is admitted where nobody says anything.
+impl Default for Policy {
+    fn default() -> Self {
+        Policy::new(&GuardSettings::default(), &GuardSettings::default())
     }
 }

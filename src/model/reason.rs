@@ -16,6 +16,8 @@ pub enum Reason {
     Control,
     /// The target's bytes are no text, or escaped twice.
     Encoding,
+    /// The path has a backslash.
+    Backslash,
     /// The path leaves its root.
     Traversal,
     /// What the target says would, decoded, end a header field.
@@ -34,12 +36,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::Method,
         Reason::Address,
         Reason::Country,
         Reason::Control,
         Reason::Encoding,
+        Reason::Backslash,
         Reason::Traversal,
         Reason::Injection,
         Reason::Probe,
@@ -57,6 +60,7 @@ impl Reason {
             Reason::Country => "country",
             Reason::Control => "control",
             Reason::Encoding => "encoding",
+            Reason::Backslash => "backslash",
             Reason::Traversal => "traversal",
             Reason::Injection => "injection",
             Reason::Probe => "probe",
@@ -75,6 +79,7 @@ impl Reason {
             Reason::Country => "requests from your country are not admitted",
             Reason::Control => "the address has control characters",
             Reason::Encoding => "the address is not encoded as text",
+            Reason::Backslash => "the path has a backslash",
             Reason::Traversal => "the path leads out of the site",
             Reason::Injection => "the address has a line break",
             Reason::Probe => "there is no such software here",
@@ -88,7 +93,7 @@ impl Reason {
     /// The status of the answer, where nothing nearer says.
     pub fn status(self) -> u16 {
         match self {
-            Reason::Control | Reason::Encoding | Reason::Traversal | Reason::Injection => 400,
+            Reason::Control | Reason::Encoding | Reason::Backslash | Reason::Traversal | Reason::Injection => 400,
             Reason::Address | Reason::Country | Reason::Rule | Reason::Waf => 403,
             Reason::Probe => 404,
             Reason::Method => 405,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::template::Template;
 use crate::config::{GuardSettings, Serving};
 use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Rewriting, Source, Target};
-use crate::url::Canonicalizer;
+use crate::url::{Canonical, Canonicalizer, Form};
 
 use super::mappings::MappingTable;
 use super::rules::RuleSet;
@@ -124,6 +124,12 @@ pub(super) enum FallbackAction {
 }
 
 impl SiteTable {
+    /// Whether a mapping is for a request target.
+    pub fn has_mapping(&self, target: &[u8]) -> bool {
+        let mut url = Canonical::default();
+        self.canonicalizer.canonicalize(target, Form::Wire, &mut url).is_ok() && self.mappings.get(url.key()).is_some()
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

@@ -82,7 +82,7 @@ fn lines(name: &str) -> Vec<String> {
 }
 
 /// `\xNN` is a byte, `\\` a backslash.
-fn unescape(line: &str) -> Vec<u8> {
+pub fn unescape(line: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('\\') {

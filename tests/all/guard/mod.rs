@@ -10,6 +10,7 @@ use crate::{
     serve,
 };
 
+mod hygiene;
 mod methods;
 
 /// A request and what must come of it.
