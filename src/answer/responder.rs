@@ -7,10 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
+use super::{Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
 use crate::guard::{Fields, Guard, Ruling, View};
-use crate::model::{Outcome, Rewriting, Verdict};
+use crate::model::{Outcome, Reason, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics, SiteCounters};
 
@@ -70,10 +70,36 @@ impl Relayed {
         self.live.snapshot.sites().get(self.site?).map(|site| &**site)
     }
 
+    /// Whether its platform, whose own host is `own`, may send visitors of `asked` to `host` (both in canonical spelling).
+    pub fn may_send_to(&self, host: &str, asked: &str, own: Option<&str>) -> bool {
+        let snapshot = &self.live.snapshot;
+        let policy = self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy);
+        !snapshot.frozen().contains(host)
+            && (policy.any_redirect()
+                || is_of_domain(host, asked)
+                || own.is_some_and(|own| is_of_domain(host, own))
+                || snapshot.allows(self.site(), host))
+    }
+
+    /// Counts that it would have sent somebody to where it may not.
+    pub fn count_refused_target(&self) {
+        if let Some(counters) = self.site.and_then(|site| self.live.counters.get(site)) {
+            counters.deny(Reason::Target);
+        }
+    }
+
     /// How its answers are served.
     pub fn serving(&self) -> &Serving {
         self.live.serving_of(self.site)
     }
+}
+
+/// Whether `host` is `of`, or stands beside it below the same name: `sso.example.org` for `www.example.org`. Only a `www` is
+/// known to be no name of its own: below what another host's parent is, there may be anybody.
+fn is_of_domain(host: &str, of: &str) -> bool {
+    let domain = of.strip_prefix("www.").filter(|domain| domain.contains('.')).unwrap_or(of);
+    let is_name = domain.bytes().any(|byte| byte.is_ascii_alphabetic());
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || is_name && rest.ends_with('.'))
 }
 
 thread_local! {
@@ -247,8 +273,7 @@ impl Responder {
             self.metrics.connections().limit(limit);
         }
         let live = self.live.load();
-        let mut decision =
-            Decision { verdict: Verdict::BadRequest(refusal.reason), site: None, host: "", phase: None, source: None };
+        let mut decision = live.snapshot.undecided(Verdict::BadRequest(refusal.reason));
         if let Some(denial) = refusal.denial {
             decision.verdict = Verdict::Denied(denial);
             let host = facts.host.as_deref().unwrap_or_default();
@@ -269,7 +294,8 @@ impl Responder {
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> R {
         let stand_by = relayed.serving().stand_by.clone();
-        let answer = unavailable(status, relayed.site(), stand_by, &facts.request(), facts.accept_language.as_deref());
+        let place = Place { site: relayed.site(), request: &facts.request(), frozen: relayed.live.snapshot.frozen() };
+        let answer = unavailable(status, &place, stand_by, facts.accept_language.as_deref());
         write(&Answer { retry_after, ..answer })
     }
 

@@ -51,9 +51,7 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
-        Ruling::Refuse(denial) => {
-            Decision { verdict: Verdict::Denied(denial), site, host: "", phase: None, source: None }
-        }
+        Ruling::Refuse(denial) => Decision { site, ..routes.snapshot.undecided(Verdict::Denied(denial)) },
     };
     let url = url.to_string_lossy();
     print(&if json { as_json(&url, &decision, &steps)? } else { as_text(&url, &decision, &steps) })
@@ -151,6 +149,8 @@ fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
             .chain(gone.archive.map(|link| ("archive", link)))
             .collect(),
         Verdict::Notice { location } => vec![("goes to", *location)],
+        Verdict::Leaving { location } => vec![("leaves for", *location)],
+        Verdict::Frozen { target } => vec![("frozen", *target)],
         Verdict::HttpsRequired { location } => vec![("links to", *location)],
         Verdict::Serve { platform, path, .. } => vec![("platform", *platform), ("path", *path)],
         Verdict::Refused { target } => vec![("refused", *target)],

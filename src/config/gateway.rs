@@ -57,6 +57,10 @@ pub struct Gateway {
     pub cache: CacheSize,
     /// Hosts that redirects may go to; homes, sites and platforms where absent.
     pub allowed_targets: Option<Vec<HostPattern>>,
+    /// Hosts to which nobody is sent any more.
+    pub frozen: Vec<HostPattern>,
+    /// A file with more of them.
+    pub frozen_file: Option<PathBuf>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
     /// Cache-Control of answers.
@@ -195,6 +199,8 @@ impl Gateway {
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
+            frozen: reader.frozen(),
+            frozen_file: reader.find("guard", |table| table.text("frozen-file")).map(|at| folder.join(at.value)),
             guard: reader.guard(),
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
@@ -285,6 +291,14 @@ impl Gateway {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
                 None => return absent(key, out),
             },
+            ("guard", "frozen") => text(self.frozen.iter().map(ToString::to_string).collect()),
+            ("guard", "frozen-file") => match &self.frozen_file {
+                Some(path) => quote(&path.to_string_lossy()),
+                None => return absent(key, out),
+            },
+            ("guard", "platform-redirects") => {
+                quote(if self.guard.any_redirect == Some(true) { "any" } else { "listed" })
+            }
             ("guard", "methods") => {
                 let methods = self.guard.methods.unwrap_or_default();
                 text(methods.to_string().split(", ").map(str::to_owned).collect())
@@ -451,6 +465,12 @@ impl<'a> Reader<'a> {
         self.lost_targets |= !faults.is_empty();
         self.faults.extend(faults);
         Some(patterns)
+    }
+
+    fn frozen(&mut self) -> Vec<HostPattern> {
+        let (patterns, faults) = host_patterns(&self.texts("guard", "frozen"), self.file);
+        self.faults.extend(faults);
+        patterns
     }
 
     fn guard(&mut self) -> GuardSettings {

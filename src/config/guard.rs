@@ -22,6 +22,8 @@ pub struct GuardSettings {
     pub extra_probes: Option<Vec<ProbePattern>>,
     /// Shipped patterns that don't count; `*` is all.
     pub allow_probes: Option<Vec<String>>,
+    /// Whether platforms may redirect to any host.
+    pub any_redirect: Option<bool>,
 }
 
 /// What a site refuses of targets beyond what is always refused.
@@ -67,6 +69,7 @@ impl GuardSettings {
             strict: strict(layers, tell),
             extra_probes: extra_probes(layers, tell),
             allow_probes: allow_probes(layers, tell),
+            any_redirect: layers.iter().find_map(|(_, table)| Some(table.text("platform-redirects")?.value == "any")),
         }
     }
 }
@@ -169,6 +172,30 @@ pub const GUARD: &[Key] = &[
             "[]",
             "The only hosts that redirects may go to: `example.org` or `*.example.org`. Where absent: the hosts of all homes, sites and platforms.",
         ),
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "frozen",
+            Kind::Texts,
+            "[]",
+            "Hosts to which nobody is sent or linked any more, whatever route files say, such as one that was taken over: `example.org` or `*.example.org`. A page (503) says so instead.",
+        ),
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "frozen-file",
+            Kind::Text,
+            "",
+            "A file with more of them, one a line, `#` before a comment, for a monitor to write; read again when it changes.",
+        ),
+    ),
+    key(
+        "platform-redirects",
+        Kind::Word(&["listed", "any"]),
+        "\"listed\"",
+        "Where platforms and old origins may send visitors (Location, Refresh and Link of their answers): `listed` is the old host, the platform's own host and those of its domain, and the allowed targets; a redirect to another becomes one to a page that says so. `any` leaves it to them.",
     ),
     key(
         "methods",

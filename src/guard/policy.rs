@@ -13,6 +13,7 @@ pub struct Policy {
     pub(super) strict: Strictness,
     /// What only scanners ask for.
     pub(super) probes: Probes,
+    any_redirect: bool,
 }
 
 impl Policy {
@@ -23,8 +24,14 @@ impl Policy {
         Policy {
             methods: site.methods.or(gateway.methods).unwrap_or_default(),
             strict: site.strict.or(gateway.strict).unwrap_or_default(),
+            any_redirect: site.any_redirect.or(gateway.any_redirect).unwrap_or_default(),
             probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
         }
+    }
+
+    /// Whether platforms may send visitors to any host.
+    pub fn any_redirect(&self) -> bool {
+        self.any_redirect
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Reason {
     Injection,
     /// A probe for software that was never here.
     Probe,
+    /// A platform would send the client to a host that is not allowed.
+    Target,
     /// A rule of the operators.
     Rule,
     /// Too many requests.
@@ -36,7 +38,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Method,
         Reason::Address,
         Reason::Country,
@@ -46,6 +48,7 @@ impl Reason {
         Reason::Traversal,
         Reason::Injection,
         Reason::Probe,
+        Reason::Target,
         Reason::Rule,
         Reason::Rate,
         Reason::Concurrency,
@@ -64,6 +67,7 @@ impl Reason {
             Reason::Traversal => "traversal",
             Reason::Injection => "injection",
             Reason::Probe => "probe",
+            Reason::Target => "target",
             Reason::Rule => "rule",
             Reason::Rate => "rate",
             Reason::Concurrency => "concurrency",
@@ -83,6 +87,7 @@ impl Reason {
             Reason::Traversal => "the path leads out of the site",
             Reason::Injection => "the address has a line break",
             Reason::Probe => "there is no such software here",
+            Reason::Target => "the answer leads to a host that is not allowed",
             Reason::Rule => "a rule of the operators refuses this request",
             Reason::Rate => "there were too many requests: try again later",
             Reason::Concurrency => "you have too many requests open: wait for their answers",
@@ -98,6 +103,7 @@ impl Reason {
             Reason::Probe => 404,
             Reason::Method => 405,
             Reason::Rate | Reason::Concurrency => 429,
+            Reason::Target => 501,
         }
     }
 }

@@ -128,6 +128,9 @@ const FORWARDED: &[&str] = &[
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-proto",
+    // By these, servers of some kinds take another path than that of the request, on which it was decided.
+    "x-original-url",
+    "x-rewrite-url",
     "x-real-ip",
     "x-request-id",
 ];

@@ -54,6 +54,8 @@ const WRITER_TIME: Duration = Duration::from_secs(1);
 /// Keeps what traffic sees up to date with a folder.
 pub struct Reloader {
     root: PathBuf,
+    /// Where the list of frozen hosts is, if there is one.
+    frozen: Option<PathBuf>,
     watch: bool,
     debounce: Duration,
     state: Mutex<State>,
@@ -97,6 +99,7 @@ impl Reloader {
         log::diagnostics(&report.diagnostics, &[]);
         let reloader = Reloader {
             root: gateway.routes.clone(),
+            frozen: gateway.frozen_file.as_ref().and_then(|file| file.parent()).map(Path::to_owned),
             watch: gateway.watch,
             debounce: Duration::from_millis(gateway.debounce),
             state: Mutex::new(State { loader, diagnostics: report.diagnostics.clone(), failure: None }),
@@ -163,7 +166,10 @@ impl Reloader {
             }
         };
         let recovered = state.failure.take().is_some();
-        let same = report.rebuilt.is_empty() && report.removed.is_empty() && report.diagnostics == state.diagnostics;
+        let same = report.rebuilt.is_empty()
+            && report.removed.is_empty()
+            && report.diagnostics == state.diagnostics
+            && snapshot.sends_as(&self.live.load().snapshot);
         if same && !recovered {
             if cause == Cause::Asked {
                 log::nothing_changed();
@@ -207,6 +213,7 @@ impl Reloader {
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
         let mut watcher = vec![Watching::new("routes", &self.root, false)];
+        watcher.extend(self.frozen.iter().map(|folder| Watching::new("frozen hosts", folder, true)));
         watcher.extend(self.certificates.as_ref().map(|c| Watching::new("certificates", c.folder(), true)));
         let mut cause = Cause::Watch;
         loop {

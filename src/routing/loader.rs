@@ -13,6 +13,7 @@ use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
 use super::folder::{Stamp, is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
+use super::frozen::FrozenList;
 use super::lint::lint;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
@@ -26,6 +27,7 @@ pub struct Loader {
     root: PathBuf,
     allowed_targets: Option<Vec<HostPattern>>,
     guard: GuardSettings,
+    frozen: FrozenList,
     platforms: Vec<(String, Option<Host>)>,
     health_paths: Vec<String>,
     https_port: u16,
@@ -89,6 +91,7 @@ impl Loader {
             root: gateway.routes.clone(),
             allowed_targets: gateway.allowed_targets.clone(),
             guard: gateway.guard.clone(),
+            frozen: FrozenList::new(gateway),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
@@ -121,6 +124,9 @@ impl Loader {
             }
         }
         let snapshot = self.assemble(&changed, &tables, now);
+        let (frozen, fault) = self.frozen.read();
+        let snapshot = snapshot.with_targets(self.policy.allowed.clone(), frozen);
+        self.loose.extend(fault);
         self.find_loose_tables(&files);
         let mut report = LoadReport {
             rebuilt: changed.into_iter().collect(),
@@ -237,7 +243,10 @@ impl Loader {
                 allowed
             }
         };
-        let policy = Policy { allowed, platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect() };
+        let policy = Policy {
+            allowed: Arc::new(allowed),
+            platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
+        };
         if policy != self.policy {
             let narrower = !policy.allowed.covers(&self.policy.allowed);
             for (id, state) in &mut self.sites {

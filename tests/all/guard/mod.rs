@@ -12,6 +12,7 @@ use crate::{
 
 mod hygiene;
 mod methods;
+mod targets;
 
 /// A request and what must come of it.
 pub struct Case<'a> {
