@@ -21,14 +21,15 @@ pub mod session;
 pub mod sitemap;
 pub mod wire;
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::LazyLock};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 
-use crate::model::{Denial, Gone, Methods, Verdict};
+use crate::config::{Frames, Protection};
+use crate::model::{Denial, Gone, Methods, Reason, Verdict};
 use crate::pages::{self, Lang, Page};
-use crate::routing::{Decision, Request, SiteTable};
+use crate::routing::{Decision, HostSet, Request, SiteTable};
 use crate::telemetry::Limit;
 
 pub use clock::Clock;
@@ -103,6 +104,8 @@ pub struct Answer<'a> {
     pub retry_after: Option<u64>,
     /// `Allow`: the methods that are taken.
     pub allow: Option<Methods>,
+    /// What browsers are told of a page, where the site has an opinion.
+    pub protection: Option<&'a Protection>,
     /// What the body is; none without a body.
     pub content: Option<Content<'a>>,
     /// The body, also for HEAD, where it is measured and not sent.
@@ -147,19 +150,48 @@ impl Answer<'_> {
                 tell(header::CONTENT_LANGUAGE, lang.tag());
                 tell(header::VARY, "Accept-Language");
                 tell(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-                tell(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-                tell(header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+                let protection = self.protection.unwrap_or(&USUAL);
+                tell(header::CONTENT_SECURITY_POLICY, page_policy(protection.frames));
+                tell(header::REFERRER_POLICY, &protection.referrer);
+                if !protection.permissions.is_empty() {
+                    tell(PERMISSIONS_POLICY, &protection.permissions);
+                }
+                if let Some(option) = protection.frames.option() {
+                    tell(header::X_FRAME_OPTIONS, option);
+                }
             }
         }
     }
 }
 
 /// A page has one inline style and an empty `data:` icon, and nothing else that could be loaded or sent.
-const PAGE_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+fn page_policy(frames: Frames) -> &'static str {
+    macro_rules! policy {
+        ($more:literal) => {
+            concat!(
+                "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
+                $more
+            )
+        };
+    }
+    match frames {
+        Frames::Deny => policy!("; frame-ancestors 'none'"),
+        Frames::SameOrigin => policy!("; frame-ancestors 'self'"),
+        Frames::Allow => policy!(""),
+    }
+}
+
+/// What the pages are told that belong to no site.
+static USUAL: LazyLock<Protection> = LazyLock::new(Protection::default);
+
+/// Not in the registry of the crate.
+pub(crate) const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
 /// Answers that tell nothing about a page: the next request may find a site that knows better.
 const NO_STORE: &str = "no-store";
+
+/// Seconds after which a target that is frozen may be worth trying.
+const THAW: u64 = 3_600;
 
 /// Longest URL, in bytes, that is shown on a page or handed to the report-an-error page. Browsers and servers on the
 /// way take about 2,000; a longer one helps nobody to find a page.
@@ -185,12 +217,14 @@ pub fn answer<'a>(
         hsts,
         retry_after: None,
         allow: None,
+        protection: None,
         content: Some(Content::Type(content_type)),
         body,
     };
     let page = |page, cache_control, links| {
         let lang = Lang::negotiate(accept_language);
-        Answer { hsts, ..page_answer(status, page, lang, cache_control, site, request, links) }
+        let place = Place { site, request, frozen: decision.frozen };
+        Answer { hsts, ..page_answer(status, page, lang, cache_control, &place, links) }
     };
     let none = Gone::default();
     match decision.verdict {
@@ -198,6 +232,8 @@ pub fn answer<'a>(
             Answer { status, location: Some(location), cache_control, hsts, ..Answer::default() }
         }
         Verdict::Notice { location } => page(Page::Notice { location }, cache_control, none),
+        Verdict::Leaving { location } => page(Page::Leaving { location }, cache_control, none),
+        Verdict::Frozen { .. } => Answer { retry_after: Some(THAW), ..page(Page::Frozen, NO_STORE, none) },
         Verdict::Gone(links) => page(Page::Gone, cache_control, links),
         Verdict::NotFound(links) => page(Page::NotFound, cache_control, links),
         Verdict::Text { body, content_type } => other(content_type, Bytes::copy_from_slice(body.as_bytes())),
@@ -217,6 +253,10 @@ pub fn answer<'a>(
         }
         Verdict::UnknownHost => page(Page::UnknownHost, NO_STORE, none),
         Verdict::BadRequest(reason) => page(Page::BadRequest { reason }, NO_STORE, none),
+        // Scanners read no pages.
+        Verdict::Denied(Denial { reason: Reason::Probe, .. }) => {
+            Answer { cache_control: NO_STORE, ..other("text/plain; charset=utf-8", Bytes::from_static(b"not found\n")) }
+        }
         Verdict::Denied(denial) => Answer {
             retry_after: denial.retry_after.map(u64::from),
             allow: denial.allow,
@@ -238,21 +278,27 @@ fn refused<'a>(
 /// The answer for a platform that gives none. `stand_by` is the site's own page.
 fn unavailable<'a>(
     status: u16,
-    site: Option<&'a SiteTable>,
+    place: &Place<'a, '_>,
     stand_by: Option<Bytes>,
-    request: &Request<'_>,
     accept_language: Option<&str>,
 ) -> Answer<'a> {
-    let hsts = site.filter(|_| request.secure).and_then(|site| site.hsts.as_deref());
+    let hsts = place.site.filter(|_| place.request.secure).and_then(|site| site.hsts.as_deref());
     let lang = Lang::negotiate(accept_language);
     let page = match stand_by {
         Some(body) => {
             let content = Some(Content::Type("text/html; charset=utf-8"));
             Answer { status, cache_control: NO_STORE, content, body, ..Answer::default() }
         }
-        None => page_answer(status, Page::Unavailable, lang, NO_STORE, site, request, Gone::default()),
+        None => page_answer(status, Page::Unavailable, lang, NO_STORE, place, Gone::default()),
     };
     Answer { hsts, ..page }
+}
+
+/// What a page is about, and what it may not link to.
+struct Place<'a, 'r> {
+    site: Option<&'a SiteTable>,
+    request: &'r Request<'r>,
+    frozen: &'a HostSet,
 }
 
 fn page_answer<'a>(
@@ -260,16 +306,19 @@ fn page_answer<'a>(
     page: Page<'_>,
     lang: Lang,
     cache_control: &'a str,
-    site: Option<&SiteTable>,
-    request: &Request<'_>,
+    place: &Place<'a, '_>,
     links: Gone<'_>,
 ) -> Answer<'a> {
+    let Place { site, request, frozen } = *place;
     let url = asked_url(request);
     let code = site.and_then(|site| site.code.as_deref());
     let report = site.zip(code).map(|(site, code)| pages::report_link(&site.report, code, &url));
     let facts = pages::Facts {
         site_name: site.map(|site| site.name.as_str()),
-        home: site.and_then(|site| site.home.as_ref()).map(|home| home.as_str()),
+        home: site
+            .and_then(|site| site.home.as_ref())
+            .map(|home| home.as_str())
+            .filter(|home| !frozen.contains_url(home)),
         url: &url,
         suggest: links.suggest,
         archive: links.archive,
@@ -277,7 +326,8 @@ fn page_answer<'a>(
         code,
     };
     let body = pages::render(page, &facts, lang).into();
-    Answer { status, cache_control, content: Some(Content::Page(lang)), body, ..Answer::default() }
+    let protection = site.map(|site| &site.protection);
+    Answer { status, cache_control, protection, content: Some(Content::Page(lang)), body, ..Answer::default() }
 }
 
 /// The URL that was asked for, in printable ASCII whatever was sent; empty without a host.

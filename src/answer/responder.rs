@@ -13,10 +13,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
+use super::{Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
 use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
-use crate::model::{Outcome, Rewriting, Verdict};
+use crate::model::{Outcome, Reason, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics, SiteCounters};
 
@@ -76,6 +76,24 @@ impl Relayed {
         self.live.snapshot.sites().get(self.site?).map(|site| &**site)
     }
 
+    /// Whether its platform, whose own host is `own`, may send visitors of `asked` to `host` (both in canonical spelling).
+    pub fn may_send_to(&self, host: &str, asked: &str, own: Option<&str>) -> bool {
+        let snapshot = &self.live.snapshot;
+        let policy = self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy);
+        !snapshot.frozen().contains(host)
+            && (policy.any_redirect()
+                || is_of_domain(host, asked)
+                || own.is_some_and(|own| is_of_domain(host, own))
+                || snapshot.allows(self.site(), host))
+    }
+
+    /// Counts that it would have sent somebody to where it may not.
+    pub fn count_refused_target(&self) {
+        if let Some(counters) = self.site.and_then(|site| self.live.counters.get(site)) {
+            counters.deny(Reason::Target);
+        }
+    }
+
     /// How its answers are served.
     pub fn serving(&self) -> &Serving {
         self.live.serving_of(self.site)
@@ -89,6 +107,14 @@ pub struct Held {
     _room: OwnedSemaphorePermit,
     /// Of what its client may ask for at once.
     _occupied: Option<Occupied>,
+}
+
+/// Whether `host` is `of`, or stands beside it below the same name: `sso.example.org` for `www.example.org`. Only a `www` is
+/// known to be no name of its own: below what another host's parent is, there may be anybody.
+fn is_of_domain(host: &str, of: &str) -> bool {
+    let domain = of.strip_prefix("www.").filter(|domain| domain.contains('.')).unwrap_or(of);
+    let is_name = domain.bytes().any(|byte| byte.is_ascii_alphabetic());
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || is_name && rest.ends_with('.'))
 }
 
 thread_local! {
@@ -139,9 +165,19 @@ impl Responder {
             return facts;
         }
         let (number, policy) = policy(&live, &facts);
-        let site = number.and_then(|number| live.snapshot.sites().get(number)).map_or("", |site| &site.id);
+        let table = number.and_then(|number| live.snapshot.sites().get(number));
         let Facts { target, secure, client, .. } = &facts;
-        let view = View { site, method, host: facts.host.as_deref(), target, secure: *secure, client: *client, fields };
+        let view = View {
+            site: table.map_or("", |table| &table.id),
+            method,
+            host: facts.host.as_deref(),
+            target,
+            secure: *secure,
+            client: *client,
+            fields,
+            habits: table.map(|table| table.canonicalizer.settings()),
+            is_mapped: &|| table.is_some_and(|table| table.has_mapping(target)),
+        };
         let mut notes = Notes::default();
         let ruling = self.guard.admit(policy, &view, now, &mut notes, &mut ());
         self.note(&live, number, &view, notes);
@@ -295,8 +331,7 @@ impl Responder {
             self.metrics.connections().limit(limit);
         }
         let live = self.live.load();
-        let mut decision =
-            Decision { verdict: Verdict::BadRequest(refusal.reason), site: None, host: "", phase: None, source: None };
+        let mut decision = live.snapshot.undecided(Verdict::BadRequest(refusal.reason));
         if let Some(location) = &facts.location {
             decision.verdict = Verdict::Redirect { status: refusal.status, location };
         }
@@ -322,7 +357,8 @@ impl Responder {
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> R {
         let stand_by = relayed.serving().stand_by.clone();
-        let answer = unavailable(status, relayed.site(), stand_by, &facts.request(), facts.accept_language.as_deref());
+        let place = Place { site: relayed.site(), request: &facts.request(), frozen: relayed.live.snapshot.frozen() };
+        let answer = unavailable(status, &place, stand_by, facts.accept_language.as_deref());
         write(&Answer { retry_after, ..answer })
     }
 

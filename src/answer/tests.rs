@@ -1,10 +1,13 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::Method;
 
 const REQUEST: Request<'_> = Request { method: Method::Get, host: Some(b"old.example"), target: b"/a", secure: false };
 
 fn decision(verdict: Verdict<'_>) -> Decision<'_> {
-    Decision { verdict, site: None, host: "old.example", phase: None, source: None }
+    static NOTHING: LazyLock<HostSet> = LazyLock::new(HostSet::default);
+    Decision { verdict, site: None, host: "old.example", phase: None, source: None, frozen: &NOTHING }
 }
 
 fn headers(answer: &Answer<'_>) -> Vec<(String, String)> {

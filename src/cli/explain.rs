@@ -9,7 +9,7 @@ use super::{NodeArgs, load};
 use crate::config::GuardSettings;
 use crate::guard::{Crawlers, Guard, Notes, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
-use crate::routing::{Decision, Request, Scratch, Step};
+use crate::routing::{Decision, Request, Scratch, SiteTable, Step};
 use crate::url::split_absolute;
 
 /// What is asked besides the URL.
@@ -47,26 +47,33 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
     let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
-    let id = site.map_or("", |(_, site)| &site.id);
-    let ruling = admit(&policy, id, &request, asked, &mut steps);
+    let ruling = admit(&policy, site.map(|(_, site)| &**site), &request, asked, &mut steps);
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
         Ruling::Redirect { ref location, status } => {
-            Decision { verdict: Verdict::Redirect { status, location }, site, host: "", phase: None, source: None }
+            Decision { site, ..routes.snapshot.undecided(Verdict::Redirect { status, location }) }
         }
-        Ruling::Refuse(denial) => {
-            Decision { verdict: Verdict::Denied(denial), site, host: "", phase: None, source: None }
-        }
+        Ruling::Refuse(denial) => Decision { site, ..routes.snapshot.undecided(Verdict::Denied(denial)) },
     };
     let url = url.to_string_lossy();
     print(&if json { as_json(&url, &decision, &steps)? } else { as_text(&url, &decision, &steps) })
 }
 
 /// What the guard makes of it, as if it were the first request.
-fn admit(policy: &Policy, site: &str, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
+fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
     let Request { host, target, secure, .. } = *request;
-    let view = View { site, method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
+    let view = View {
+        site: site.map_or("", |site| &site.id),
+        method: &asked.method,
+        host,
+        target,
+        secure,
+        client: asked.from,
+        fields: &asked.header,
+        habits: site.map(|site| site.canonicalizer.settings()),
+        is_mapped: &|| site.is_some_and(|site| site.has_mapping(target)),
+    };
     let now = Instant::now();
     // Nobody waits here for what DNS says of a crawler: none is verified.
     let crawlers = Crawlers::new(&[], &[]);
@@ -149,6 +156,8 @@ fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
             .chain(gone.archive.map(|link| ("archive", link)))
             .collect(),
         Verdict::Notice { location } => vec![("goes to", *location)],
+        Verdict::Leaving { location } => vec![("leaves for", *location)],
+        Verdict::Frozen { target } => vec![("frozen", *target)],
         Verdict::HttpsRequired { location } => vec![("links to", *location)],
         Verdict::Serve { platform, path, .. } => vec![("platform", *platform), ("path", *path)],
         Verdict::Refused { target } => vec![("refused", *target)],

@@ -10,8 +10,8 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::admin::{self, AdminSettings};
+use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::{GuardSettings, ListFile};
 use super::keys::{self, Key, Kind};
@@ -65,6 +65,10 @@ pub struct Gateway {
     pub cache: CacheSize,
     /// Hosts that redirects may go to; homes, sites and platforms where absent.
     pub allowed_targets: Option<Vec<HostPattern>>,
+    /// Hosts to which nobody is sent any more.
+    pub frozen: Vec<HostPattern>,
+    /// A file with more of them.
+    pub frozen_file: Option<PathBuf>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
     /// Crawlers that rules can ask for.
@@ -216,6 +220,8 @@ impl Gateway {
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
+            frozen: reader.frozen(),
+            frozen_file: reader.find("guard", |table| table.text("frozen-file")).map(|at| folder.join(at.value)),
             crawlers: reader.crawlers(),
             crawler_dns: reader.crawler_dns(),
             guard: reader.guard(folder),
@@ -317,10 +323,23 @@ impl Gateway {
                 Some(list) => text(list.iter().map(ToString::to_string).collect()),
                 None => return absent(key, out),
             },
+            ("guard", "frozen") => text(self.frozen.iter().map(ToString::to_string).collect()),
+            ("guard", "frozen-file") => match &self.frozen_file {
+                Some(path) => quote(&path.to_string_lossy()),
+                None => return absent(key, out),
+            },
+            ("guard", "platform-redirects") => {
+                quote(if self.guard.any_redirect == Some(true) { "any" } else { "listed" })
+            }
             ("guard", "methods") => {
                 let methods = self.guard.methods.unwrap_or_default();
                 text(methods.to_string().split(", ").map(str::to_owned).collect())
             }
+            ("guard", "strict") => text(self.guard.strict.unwrap_or_default().names().map(str::to_owned).collect()),
+            ("guard", "extra-probes") => {
+                text(self.guard.extra_probes.iter().flatten().map(ToString::to_string).collect())
+            }
+            ("guard", "allow-probes") => text(self.guard.allow_probes.clone().unwrap_or_default()),
             ("guard", "rate") => {
                 let rates: Vec<String> = self.guard.rates.iter().map(ToString::to_string).collect();
                 format!("[{}]", rates.join(", "))
@@ -496,6 +515,12 @@ impl<'a> Reader<'a> {
         self.lost_targets |= !faults.is_empty();
         self.faults.extend(faults);
         Some(patterns)
+    }
+
+    fn frozen(&mut self) -> Vec<HostPattern> {
+        let (patterns, faults) = host_patterns(&self.texts("guard", "frozen"), self.file);
+        self.faults.extend(faults);
+        patterns
     }
 
     fn guard(&mut self, folder: &Path) -> GuardSettings {

@@ -149,7 +149,12 @@ pub const SITE: &[Key] = &[
         "",
         "How answers of platforms and of the old origin are cached. Taken key by key from the nearest file.",
     ),
-    key("headers", Kind::Table(HEADERS), "", "What changes in the header fields of their answers."),
+    key(
+        "headers",
+        Kind::Table(HEADERS),
+        "",
+        "Header fields by which browsers are careful with the site's pages, and what changes in those of platforms' answers. Taken key by key from the nearest file.",
+    ),
     key(
         "guard",
         Kind::Table(GUARD),
@@ -323,6 +328,12 @@ pub const RULE: &[Key] = &[
         "Whether the query is appended to the target (or to `path`) as it was sent.",
     ),
     key("status", Kind::Status, "", "Status of the redirect; the site's `status` where absent."),
+    key(
+        "leaving",
+        Kind::Bool,
+        "false",
+        "With `to`: instead of a redirect a page (200) says that the visitor leaves for that host, and links there.",
+    ),
     key("gone", Kind::Bool, "false", "Answer 410."),
     key(
         "missing",

@@ -39,6 +39,8 @@ pub enum Action {
         status: RedirectStatus,
         /// Whether the query is appended as it was sent.
         keep_query: bool,
+        /// Whether a page says that the visitor leaves, instead of a redirect.
+        leaving: bool,
     },
     /// 410.
     Gone(Links),
@@ -222,6 +224,7 @@ fn action(
     for (key, actions) in [
         ("query", &["to", "serve"][..]),
         ("status", &["to"]),
+        ("leaving", &["to"]),
         ("type", &["text"]),
         ("path", &["serve"]),
         ("rewrite", &["serve"]),
@@ -249,7 +252,9 @@ fn action(
                 Ok(_) if !captures_known => return None,
                 Ok((template, host)) => {
                     let status = table.status("status").map_or(status, |at| *at.value);
-                    let action = Action::Redirect { to: template, host, status, keep_query: keep_query(table) };
+                    let leaving = table.bool("leaving").is_some_and(|at| *at.value);
+                    let keep_query = keep_query(table);
+                    let action = Action::Redirect { to: template, host, status, keep_query, leaving };
                     return Some((action, to.span));
                 }
                 Err(faults) => {

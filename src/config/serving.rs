@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::keys::{Key, Kind, key};
+use super::protection::{FRAMES, PERMISSIONS_POLICY, PROTECT_RELAYED, REFERRER_POLICY};
 use super::reader::{At, Table};
 use super::site::Builder;
 
@@ -278,6 +279,10 @@ pub const CACHE: &[Key] = &[
 
 /// `[headers]` of site files.
 pub const HEADERS: &[Key] = &[
+    FRAMES,
+    REFERRER_POLICY,
+    PERMISSIONS_POLICY,
+    PROTECT_RELAYED,
     key(
         "set",
         Kind::Texts,

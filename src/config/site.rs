@@ -8,6 +8,7 @@ use super::guard::GuardSettings;
 use super::keys;
 use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
 use super::pattern::Pattern;
+use super::protection::Protection;
 use super::reader::{At, Role, Table, read};
 use super::request_rule::{self, RequestRules};
 use super::rule::{self, Fallback, Rule};
@@ -99,6 +100,8 @@ pub struct Site {
     pub url: UrlSettings,
     /// How answers that come from elsewhere are served.
     pub serving: Serving,
+    /// What browsers are told of its pages.
+    pub protection: Protection,
     /// What it admits, as far as it says.
     pub guard: GuardSettings,
     /// Rules in the order in which they are tried.
@@ -252,6 +255,7 @@ impl Builder<'_> {
             home,
             origin: self.origin(),
             serving: self.serving(),
+            protection: self.protection(),
             guard: self.guard(),
             owner: self.text("owner").map(|(_, at)| at.value),
             code: self.text("code").map(|(_, at)| at.value),

@@ -17,10 +17,12 @@ mod buckets;
 mod client;
 mod concurrency;
 mod crawlers;
+mod hygiene;
 mod literals;
 mod names;
 mod networks;
 mod policy;
+mod probes;
 mod rates;
 mod rules;
 mod sources;
@@ -30,6 +32,8 @@ use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 
 use crate::config::RequestAction;
 use crate::model::{Denial, Method, Reason};
+use crate::url::{Charset, UrlSettings};
+use hygiene::Hygiene;
 
 pub use access::Access;
 pub use client::Client;
@@ -56,6 +60,10 @@ pub struct View<'a> {
     pub client: Option<IpAddr>,
     /// Its header fields.
     pub fields: &'a dyn Fields,
+    /// The URL habits of the site that is asked; none if no site has the host.
+    pub habits: Option<&'a UrlSettings>,
+    /// Whether the site has a mapping for the target. Takes a while, and is rarely asked.
+    pub is_mapped: &'a dyn Fn() -> bool,
 }
 
 /// The header fields of a request, which few filters need.
@@ -144,6 +152,25 @@ impl Guard {
         if !policy.methods.contains(view.method) {
             trace.step("method", || format!("the site takes {}", policy.methods));
             return Ruling::Refuse(Denial { allow: Some(policy.methods), ..Denial::new(Reason::Method) });
+        }
+        let hygiene = Hygiene {
+            charset: view.habits.map_or(Charset::Utf8, |habits| habits.charset),
+            resolves_dots: view.habits.is_none_or(|habits| habits.resolve_dots),
+            strict: policy.strict,
+        };
+        if let Some(reason) = hygiene.check(view.target) {
+            trace.step("hygiene", || reason.text().to_owned());
+            return Ruling::Refuse(Denial::new(reason));
+        }
+        if let Some(pattern) = policy.probes.find(view.target) {
+            let is_mapped = (view.is_mapped)();
+            trace.step("probes", || match is_mapped {
+                true => format!("`{pattern}` is what scanners ask for, but there is a mapping"),
+                false => format!("`{pattern}` is what scanners ask for (allow-probes lets it through)"),
+            });
+            if !is_mapped {
+                return Ruling::Refuse(Denial::new(Reason::Probe));
+            }
         }
         let class = match self.rules(policy, view, notes, trace) {
             Ok(class) => class,

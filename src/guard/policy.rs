@@ -2,19 +2,24 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use super::probes::Probes;
 use super::rates::RateLimits;
 use super::rules::RuleSet;
 use super::{Access, Sources};
-use crate::config::{GuardSettings, RateSettings};
+use crate::config::{GuardSettings, RateSettings, Strictness};
 use crate::model::{Host, Methods};
 
 /// What a site admits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Policy {
     /// Addresses and countries.
     pub(super) access: Access,
     /// Methods.
     pub(super) methods: Methods,
+    /// What is refused of targets beyond what always is.
+    pub(super) strict: Strictness,
+    /// What only scanners ask for.
+    pub(super) probes: Probes,
     /// What is done with requests that are like this or that; the nearest file's rules come first.
     pub(super) rules: Vec<Arc<RuleSet>>,
     /// Hosts that rules may not send clients to.
@@ -23,19 +28,37 @@ pub struct Policy {
     pub(super) rates: RateLimits,
     /// How many requests of one client may be worked on at once; 0 is no bound.
     pub(super) client_concurrency: u32,
+    any_redirect: bool,
 }
 
 impl Policy {
     /// What a site's own files say, else gateway.toml.
     pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
+        let extra = site.extra_probes.as_ref().or(gateway.extra_probes.as_ref());
+        let allow = site.allow_probes.as_ref().or(gateway.allow_probes.as_ref());
         Policy {
             access: Access::new(site, gateway, sources),
             methods: site.methods.or(gateway.methods).unwrap_or_default(),
+            strict: site.strict.or(gateway.strict).unwrap_or_default(),
+            probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
             rules: site.rules.iter().chain(&gateway.rules).map(|file| RuleSet::of(file)).collect(),
             refused_targets: (site.refused_targets.iter().chain(&gateway.refused_targets).next())
                 .map_or_else(HashSet::new, |hosts| hosts.iter().cloned().collect()),
             rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),
             client_concurrency: site.client_concurrency.or(gateway.client_concurrency).unwrap_or_default(),
+            any_redirect: site.any_redirect.or(gateway.any_redirect).unwrap_or_default(),
         }
+    }
+
+    /// Whether platforms may send visitors to any host.
+    pub fn any_redirect(&self) -> bool {
+        self.any_redirect
+    }
+}
+
+/// What is admitted where nobody says anything.
+impl Default for Policy {
+    fn default() -> Self {
+        Policy::new(&GuardSettings::default(), &GuardSettings::default(), &Sources::default())
     }
 }

@@ -16,12 +16,16 @@ pub enum Reason {
     Control,
     /// The target's bytes are no text, or escaped twice.
     Encoding,
+    /// The path has a backslash.
+    Backslash,
     /// The path leaves its root.
     Traversal,
     /// What the target says would, decoded, end a header field.
     Injection,
     /// A probe for software that was never here.
     Probe,
+    /// A platform would send the client to a host that is not allowed.
+    Target,
     /// A rule of the operators.
     Rule,
     /// Too many requests.
@@ -34,15 +38,17 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Method,
         Reason::Address,
         Reason::Country,
         Reason::Control,
         Reason::Encoding,
+        Reason::Backslash,
         Reason::Traversal,
         Reason::Injection,
         Reason::Probe,
+        Reason::Target,
         Reason::Rule,
         Reason::Rate,
         Reason::Concurrency,
@@ -57,9 +63,11 @@ impl Reason {
             Reason::Country => "country",
             Reason::Control => "control",
             Reason::Encoding => "encoding",
+            Reason::Backslash => "backslash",
             Reason::Traversal => "traversal",
             Reason::Injection => "injection",
             Reason::Probe => "probe",
+            Reason::Target => "target",
             Reason::Rule => "rule",
             Reason::Rate => "rate",
             Reason::Concurrency => "concurrency",
@@ -75,9 +83,11 @@ impl Reason {
             Reason::Country => "requests from your country are not admitted",
             Reason::Control => "the address has control characters",
             Reason::Encoding => "the address is not encoded as text",
+            Reason::Backslash => "the path has a backslash",
             Reason::Traversal => "the path leads out of the site",
             Reason::Injection => "the address has a line break",
             Reason::Probe => "there is no such software here",
+            Reason::Target => "the answer leads to a host that is not allowed",
             Reason::Rule => "a rule of the operators refuses this request",
             Reason::Rate => "there were too many requests: try again later",
             Reason::Concurrency => "you have too many requests open: wait for their answers",
@@ -88,11 +98,12 @@ impl Reason {
     /// The status of the answer, where nothing nearer says.
     pub fn status(self) -> u16 {
         match self {
-            Reason::Control | Reason::Encoding | Reason::Traversal | Reason::Injection => 400,
+            Reason::Control | Reason::Encoding | Reason::Backslash | Reason::Traversal | Reason::Injection => 400,
             Reason::Address | Reason::Country | Reason::Rule | Reason::Waf => 403,
             Reason::Probe => 404,
             Reason::Method => 405,
             Reason::Rate | Reason::Concurrency => 429,
+            Reason::Target => 501,
         }
     }
 }

@@ -58,6 +58,16 @@ pub enum Verdict<'a> {
         /// The target that phase `redirect` would send.
         location: &'a str,
     },
+    /// Say that the link leaves for another site, and link there.
+    Leaving {
+        /// The target, as checked as that of a redirect.
+        location: &'a str,
+    },
+    /// The target is frozen: 503 with a page, and the target is not sent.
+    Frozen {
+        /// The target.
+        target: &'a str,
+    },
     /// 410, with what is left of the page.
     Gone(Gone<'a>),
     /// 404 on a site that the gateway knows.
@@ -119,6 +129,10 @@ pub enum Outcome {
     Redirect,
     /// [`Verdict::Notice`].
     Notice,
+    /// [`Verdict::Leaving`].
+    Leaving,
+    /// [`Verdict::Frozen`].
+    Frozen,
     /// [`Verdict::Gone`].
     Gone,
     /// [`Verdict::NotFound`].
@@ -147,9 +161,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 14] = [
+    pub const ALL: [Outcome; 16] = [
         Outcome::Redirect,
         Outcome::Notice,
+        Outcome::Leaving,
+        Outcome::Frozen,
         Outcome::Gone,
         Outcome::NotFound,
         Outcome::Text,
@@ -169,6 +185,8 @@ impl Outcome {
         match self {
             Outcome::Redirect => "redirect",
             Outcome::Notice => "notice",
+            Outcome::Leaving => "leaving",
+            Outcome::Frozen => "frozen",
             Outcome::Gone => "gone",
             Outcome::NotFound => "not_found",
             Outcome::Text => "text",
@@ -191,6 +209,8 @@ impl Verdict<'_> {
         match self {
             Verdict::Redirect { .. } => Outcome::Redirect,
             Verdict::Notice { .. } => Outcome::Notice,
+            Verdict::Leaving { .. } => Outcome::Leaving,
+            Verdict::Frozen { .. } => Outcome::Frozen,
             Verdict::Gone(_) => Outcome::Gone,
             Verdict::NotFound(_) => Outcome::NotFound,
             Verdict::Text { .. } => Outcome::Text,
@@ -213,9 +233,13 @@ impl Verdict<'_> {
             Verdict::HttpsRequired { .. } => 403,
             Verdict::Gone(_) => 410,
             Verdict::NotFound(_) | Verdict::UnknownHost => 404,
-            Verdict::Notice { .. } | Verdict::Text { .. } | Verdict::Robots | Verdict::Sitemap(_) | Verdict::Health => {
-                200
-            }
+            Verdict::Notice { .. }
+            | Verdict::Leaving { .. }
+            | Verdict::Text { .. }
+            | Verdict::Robots
+            | Verdict::Sitemap(_)
+            | Verdict::Health => 200,
+            Verdict::Frozen { .. } => 503,
             Verdict::Serve { .. } | Verdict::Refused { .. } => 501,
             Verdict::BadRequest(_) => 400,
             Verdict::Denied(denial) => denial.status,

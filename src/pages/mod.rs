@@ -1,4 +1,5 @@
-//! What citizens see when there is no page to send them to: 404, 410, the notice of a move, and the gateway's own refusals.
+//! What citizens see when there is no page to send them to: 404, 410, the notice of a move, leaving for
+//! another site, and the gateway's own refusals.
 //!
 //! Owns: the texts in Chinese and English (`words.rs`), the one layout (`layout.html`, style included), the choice of the
 //! language, the report-an-error link, and `robots.txt`. Never does: I/O, headers, status codes, or deciding which page to show.
@@ -41,6 +42,13 @@ pub enum Page<'a> {
         /// The new address.
         location: &'a str,
     },
+    /// 200: says that the link leaves for another site.
+    Leaving {
+        /// The address there.
+        location: &'a str,
+    },
+    /// 503: the new address is frozen.
+    Frozen,
     /// 404: no site has this host.
     UnknownHost,
     /// 501: this address is to be proxied, which the gateway can't do yet.
@@ -110,6 +118,9 @@ pub fn render(page: Page<'_>, facts: &Facts<'_>, lang: Lang) -> String {
                 Page::BadRequest { reason } | Page::Denied { reason } => {
                     format!("<p>{}<span lang=\"en\">{}</span></p>\n", labels.detail, shown(reason))
                 }
+                Page::Leaving { location } if is_web_link(location) => {
+                    format!("<p>{}<b>{}</b></p>\n", labels.leads_to, shown(host(location)))
+                }
                 _ => String::new(),
             },
             "advice_heading" => labels.advice_heading.into(),
@@ -166,7 +177,7 @@ fn asked(url: &str, labels: &words::Labels) -> String {
 /// The ways on, best first; nothing at all if there are none. The same URL is offered once.
 fn links(page: Page<'_>, facts: &Facts<'_>, labels: &words::Labels) -> String {
     let (new, secure) = match page {
-        Page::Notice { location } => (Some(location), None),
+        Page::Notice { location } | Page::Leaving { location } => (Some(location), None),
         Page::HttpsRequired { location } => (None, Some(location)),
         _ => (None, None),
     };
@@ -206,6 +217,12 @@ fn is_web_link(href: &str) -> bool {
     ["http://", "https://"]
         .iter()
         .any(|scheme| href.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+}
+
+/// The host of an absolute URL, with its port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// Text to read: escaped, and cut if it is very long.

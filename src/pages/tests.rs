@@ -5,11 +5,13 @@ const MAX_PAGE: usize = 6 * 1024;
 
 const LOCATION: &str = "https://www.qingshan.example/jyj/c12/77.html";
 
-fn every_page() -> [Page<'static>; 10] {
+fn every_page() -> [Page<'static>; 12] {
     [
         Page::NotFound,
         Page::Gone,
         Page::Notice { location: LOCATION },
+        Page::Leaving { location: LOCATION },
+        Page::Frozen,
         Page::UnknownHost,
         Page::NotServed,
         Page::Refused,

@@ -41,6 +41,16 @@ fn chinese(page: Page<'_>) -> Words {
                 "新网址暂时无法打开，请过一段时间再试。".into()
             },
         },
+        Page::Leaving { .. } => Words {
+            heading: "您将离开本网站",
+            happened: "您点的链接通往另一个网站。那里的内容由它自己负责，与本网站无关。",
+            advice: "请先看清下面的网址，确认是您要去的网站再打开。在那里填写个人信息要小心。".into(),
+        },
+        Page::Frozen => Words {
+            heading: "暂时不能为您转到新网址",
+            happened: "这个网址原来通往的网站可能有安全问题，我们暂停了跳转。这不是您的操作有误。",
+            advice: "请过一段时间再试，或者用搜索引擎查找单位名称，到它现在的网站上看看。".into(),
+        },
         Page::UnknownHost => Words {
             heading: "没有找到这个网站",
             happened: "这里没有您要打开的网站。可能是网址有误，也可能是网站已经关闭。",
@@ -107,6 +117,20 @@ fn english(page: Page<'_>) -> Words {
                 "The new address cannot be opened for now. Please try again later.".into()
             },
         },
+        Page::Leaving { .. } => Words {
+            heading: "You are leaving this website",
+            happened: "The link leads to another website, which answers for its own content.",
+            advice: "Look at the address below first, and open it only if it is where you want to go. \
+                     Take care with personal information there."
+                .into(),
+        },
+        Page::Frozen => Words {
+            heading: "We cannot send you to the new address for now",
+            happened: "The website to which this address led may not be safe, so we have stopped sending people there. \
+                       You did nothing wrong.",
+            advice: "Please try again later, or look up the office’s name in a search engine and visit its present website."
+                .into(),
+        },
         Page::UnknownHost => Words {
             heading: "This website was not found",
             happened: "There is no such website here. The address may be wrong, or the website was closed.",
@@ -157,6 +181,8 @@ fn english(page: Page<'_>) -> Words {
 pub(super) struct Labels {
     pub asked: &'static str,
     pub detail: &'static str,
+    /// Before the host that a link leaves for.
+    pub leads_to: &'static str,
     pub advice_heading: &'static str,
     pub new: &'static str,
     pub secure: &'static str,
@@ -176,6 +202,7 @@ pub(super) fn labels(lang: Lang) -> &'static Labels {
         Lang::Zh => &Labels {
             asked: "您要打开的网址：",
             detail: "技术说明：",
+            leads_to: "您要去的网站：",
             advice_heading: "您可以这样做",
             new: "打开新网址",
             secure: "用 https 打开",
@@ -189,6 +216,7 @@ pub(super) fn labels(lang: Lang) -> &'static Labels {
         Lang::En => &Labels {
             asked: "The address you asked for:",
             detail: "Technical detail: ",
+            leads_to: "The website that you are going to: ",
             advice_heading: "What you can do",
             new: "Open the new address",
             secure: "Open with https",

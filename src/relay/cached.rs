@@ -146,6 +146,7 @@ impl Relay {
             links: links(visit, relayed, platform),
             secure: visit.facts.secure,
             client: visit.facts.client,
+            asked: host.to_vec(),
             url: platforms::hash(relayed.path.as_bytes(), platforms::hash(host, 0)),
         };
         // It is large, and tokio moves what it is given.

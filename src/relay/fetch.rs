@@ -25,6 +25,8 @@ pub(super) struct Fetch {
     /// Whether clients came by HTTPS.
     pub secure: bool,
     pub client: Option<IpAddr>,
+    /// The host that clients asked for.
+    pub asked: Vec<u8>,
     /// A hash of the URL, by which platforms may be chosen.
     pub url: u64,
 }
@@ -76,11 +78,12 @@ impl Fetch {
             // A valid name and value can be inserted.
             let _ = request.insert_header(name, value);
         }
-        let serving = self.relayed.serving();
         let hsts = self.relayed.site().and_then(|site| site.hsts.as_deref()).filter(|_| self.secure);
         let mut wanted = Wanted {
             links: self.links.as_ref(),
-            serving,
+            relayed: &self.relayed,
+            asked: &self.asked,
+            own: self.platform.config().host.as_ref().map(|host| host.as_str()),
             hsts,
             accept_encoding: accept_encoding.as_ref().and_then(|value| value.to_str().ok()),
             has_body: false,

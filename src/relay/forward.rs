@@ -127,8 +127,17 @@ fn random() -> Result<u128> {
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a client says about whom it speaks for.
-const FORWARDED: &[&str] =
-    &["forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id"];
+const FORWARDED: &[&str] = &[
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    // By these, servers of some kinds take another path than that of the request, on which it was decided.
+    "x-original-url",
+    "x-rewrite-url",
+    "x-real-ip",
+    "x-request-id",
+];
 
 #[cfg(test)]
 mod tests {

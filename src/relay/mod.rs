@@ -284,7 +284,9 @@ impl ProxyHttp for Relay {
         let accept_encoding = session.req_header().headers.get(header::ACCEPT_ENCODING);
         let wanted = Wanted {
             links: links.as_ref(),
-            serving: relayed.serving(),
+            relayed,
+            asked: visit.facts.host.as_deref().unwrap_or_default(),
+            own: platform.and_then(|platform| platform.config().host.as_ref()).map(|host| host.as_str()),
             // Browsers believe it over HTTPS only (RFC 6797, 7.2).
             hsts: relayed.site().and_then(|site| site.hsts.as_deref()).filter(|_| visit.facts.secure),
             accept_encoding: accept_encoding.and_then(|value| value.to_str().ok()),

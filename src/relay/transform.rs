@@ -1,10 +1,16 @@
 //! What happens to a platform's answer on its way to clients: links, header fields, compression.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use std::sync::LazyLock;
 
-use crate::answer::Serving;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::answer::{PERMISSIONS_POLICY, Relayed};
+use crate::config::Protection;
+use crate::model::Host;
 use crate::rewrite::{self, Body, Coding, Encoder, Failure, Links};
+use crate::routing::REFUSED_PATH;
+use crate::telemetry::Journal;
 
 /// The way of one answer's body. Without a step it passes as it is.
 #[derive(Default)]
@@ -18,7 +24,11 @@ pub(super) struct Transform {
 pub(super) struct Wanted<'a> {
     /// How links must look, where they are rewritten.
     pub links: Option<&'a Links>,
-    pub serving: &'a Serving,
+    pub relayed: &'a Relayed,
+    /// The host that the client asked for, as sent.
+    pub asked: &'a [u8],
+    /// The platform's own host.
+    pub own: Option<&'a str>,
     /// `Strict-Transport-Security`, over HTTPS.
     pub hsts: Option<&'a str>,
     /// What the client, or everyone who may get the answer, takes.
@@ -33,7 +43,11 @@ impl Transform {
         if let Some(links) = wanted.links {
             rewrite::headers(links, fields);
         }
-        wanted.serving.headers.apply(fields);
+        wanted.confine(fields);
+        wanted.relayed.serving().headers.apply(fields);
+        if let Some(site) = wanted.relayed.site().filter(|site| site.protection.relayed) {
+            protect(&site.protection, fields);
+        }
         if let Some(hsts) = wanted.hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
             fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
         }
@@ -106,6 +120,55 @@ impl Transform {
         Ok(out.into())
     }
 }
+
+/// Adds the fields that an answer has none of.
+fn protect(protection: &Protection, fields: &mut HeaderMap) {
+    let wanted = [
+        (header::X_CONTENT_TYPE_OPTIONS, Some("nosniff")),
+        (header::REFERRER_POLICY, Some(&*protection.referrer)),
+        (PERMISSIONS_POLICY, Some(&*protection.permissions)),
+        // A policy of the platform's own may say more of frames than this can.
+        (
+            header::X_FRAME_OPTIONS,
+            protection.frames.option().filter(|_| !fields.contains_key(header::CONTENT_SECURITY_POLICY)),
+        ),
+    ];
+    for (name, value) in wanted {
+        if let Some(value) = value.filter(|value| !value.is_empty()).and_then(|value| HeaderValue::from_str(value).ok())
+            && !fields.contains_key(&name)
+        {
+            fields.insert(name, value);
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// Nobody is led to where the site may not send anybody.
+    fn confine(&self, fields: &mut HeaderMap) {
+        if !LEADING.iter().any(|name| fields.contains_key(name)) {
+            return;
+        }
+        let asked = Host::parse(self.asked);
+        let asked = asked.as_ref().map_or("", Host::as_str);
+        let instead = HeaderValue::from_static(REFUSED_PATH);
+        let refused = rewrite::confine(fields, &instead, |host| self.relayed.may_send_to(host, asked, self.own));
+        if let Some(url) = refused {
+            self.relayed.count_refused_target();
+            JOURNAL.note(|count| {
+                let platform = &self.relayed.platform;
+                log::warn!(
+                    "platform `{platform}` would send visitors of {asked} to {url:?}, whose host is not among the \
+                     allowed targets ({count} such answers since the last line)"
+                );
+            });
+        }
+    }
+}
+
+/// Fields that lead somewhere.
+const LEADING: [HeaderName; 3] = [header::LOCATION, header::REFRESH, header::LINK];
+
+static JOURNAL: LazyLock<Journal> = LazyLock::new(Journal::default);
 
 fn is_worth_it(fields: &HeaderMap) -> bool {
     let length = fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

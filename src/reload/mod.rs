@@ -59,6 +59,8 @@ const WRITER_TIME: Duration = Duration::from_secs(1);
 /// Keeps what traffic sees up to date with a folder.
 pub struct Reloader {
     root: PathBuf,
+    /// Where the list of frozen hosts is, if there is one.
+    frozen: Option<PathBuf>,
     watch: bool,
     debounce: Duration,
     state: Mutex<State>,
@@ -103,6 +105,7 @@ impl Reloader {
         log::diagnostics(&report.diagnostics, &[]);
         let reloader = Reloader {
             root: gateway.routes.clone(),
+            frozen: gateway.frozen_file.as_ref().and_then(|file| file.parent()).map(Path::to_owned),
             watch: gateway.watch,
             debounce: Duration::from_millis(gateway.debounce),
             state: Mutex::new(State {
@@ -180,7 +183,8 @@ impl Reloader {
         let same = report.reread.is_empty()
             && report.rebuilt.is_empty()
             && report.removed.is_empty()
-            && report.diagnostics == state.diagnostics;
+            && report.diagnostics == state.diagnostics
+            && snapshot.sends_as(&self.live.load().snapshot);
         if same && !recovered {
             if cause == Cause::Asked {
                 log::nothing_changed();
@@ -224,8 +228,9 @@ impl Reloader {
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
         let mut watcher = vec![Watching::new("routes", Wanted::Folder(self.root.clone()))];
-        let certificates = self.certificates.as_ref().map(|c| Wanted::Optional(c.folder().to_owned()));
-        watcher.extend(certificates.map(|wanted| Watching::new("certificates", wanted)));
+        let optional = |what, folder: PathBuf| Watching::new(what, Wanted::Optional(folder));
+        watcher.extend(self.frozen.iter().map(|folder| optional("frozen hosts", folder.clone())));
+        watcher.extend(self.certificates.iter().map(|c| optional("certificates", c.folder().to_owned())));
         watcher.push(Watching::new("files of the guard", Wanted::Files(Vec::new())));
         let mut cause = Cause::Watch;
         loop {

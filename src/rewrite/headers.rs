@@ -116,7 +116,7 @@ fn edit_at(links: &Links, value: &[u8], at: Range<usize>) -> Option<Edit> {
 
 /// Where the targets of a `Link` field stand: `<…>` at the beginning of each member (RFC 8288, 3). Parameters, such as
 /// `anchor`, are left alone.
-fn link_targets(value: &[u8]) -> Vec<Range<usize>> {
+pub(super) fn link_targets(value: &[u8]) -> Vec<Range<usize>> {
     let mut targets = Vec::new();
     let mut at = 0;
     loop {

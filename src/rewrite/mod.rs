@@ -24,6 +24,7 @@
 mod body;
 mod charset;
 mod coding;
+mod confine;
 mod cookie;
 mod css;
 mod decode;
@@ -38,6 +39,7 @@ mod values;
 
 pub use body::{Body, Failure, MAX_OUTPUT};
 pub use coding::{Coding, MAX_CODINGS, codings, is_compressible, negotiate};
+pub use confine::confine;
 pub use encode::Encoder;
 pub use headers::{changed, headers, no_transform, vary_by_coding};
 pub use links::{LinkMap, Links};

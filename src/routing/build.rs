@@ -21,7 +21,7 @@ use super::site::{Action, FallbackAction, Line, LinkTemplates, Redirect, RuleAct
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Policy {
     /// For sites whose defaults.toml doesn't say.
-    pub allowed: HostSet,
+    pub allowed: Arc<HostSet>,
     /// Names of platforms.
     pub platforms: Vec<String>,
     /// Names of crawlers.
@@ -67,10 +67,10 @@ pub(super) fn build(
     let own;
     let allowed = match &site.allowed_targets {
         Some((patterns, _)) => {
-            own = patterns.iter().collect();
+            own = patterns.iter().collect::<HostSet>();
             &own
         }
-        None => &policy.allowed,
+        None => &*policy.allowed,
     };
     let reads_query = site.rules.iter().any(|rule| !rule.pattern.query.is_empty());
     let mut build = Build {
@@ -104,6 +104,8 @@ pub(super) fn build(
         wave: site.wave,
         serving: Arc::new(site.serving.clone()),
         guard,
+        protection: site.protection.clone(),
+        targets: site.allowed_targets.as_ref().map(|(patterns, _)| patterns.iter().collect()),
         rewriting: site.serving.rewrite.then(Rewriting::default),
         cache_control: site.cache_control.clone(),
         report: site.report.clone(),
@@ -219,9 +221,10 @@ impl Build<'_> {
         let file = &self.site.files[usize::from(rule.place.file)];
         let label = file.text.get(rule.place.span.clone()).unwrap_or_default().to_owned();
         let action = match &rule.action {
-            config::Action::Redirect { to, host, status, keep_query } => {
+            config::Action::Redirect { to, host, status, keep_query, leaving } => {
                 let allowed = self.check_target(host.as_str(), &rule.target_place);
-                Action::Redirect(redirect(to, host.as_str(), *status, *keep_query, allowed))
+                let redirect = redirect(to, host.as_str(), *status, *keep_query, allowed);
+                Action::Redirect(Redirect { leaving: *leaving, ..redirect })
             }
             config::Action::Gone(links) => Action::Gone(link_templates(links)),
             config::Action::Missing(links) => Action::Missing(link_templates(links)),
@@ -453,7 +456,7 @@ impl Build<'_> {
 
 fn redirect(to: &Template, host: &str, status: RedirectStatus, keep_query: bool, allowed: bool) -> Redirect {
     let refused = (!allowed).then(|| to.literal().map_or_else(|| host.to_owned(), str::to_owned));
-    Redirect { to: to.clone(), status, keep_query, refused }
+    Redirect { to: to.clone(), status, keep_query, refused, leaving: false }
 }
 
 fn link_templates(links: &Links) -> LinkTemplates {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Rewriting, Source, Verdict};
 use crate::url::{Canonical, Form, TargetError};
 
+use super::hosts::HostSet;
 use super::mappings::{Hit, HitAction};
 use super::render::{Values, https_url, own_path, render};
 use super::rules::{RuleScratch, RuleSet};
@@ -38,6 +39,8 @@ pub struct Decision<'a> {
     pub phase: Option<Phase>,
     /// The line that said so; none for built-ins.
     pub source: Option<Source<'a>>,
+    /// Hosts to which the answer may not link.
+    pub frozen: &'a HostSet,
 }
 
 /// Working space of decisions, used again for every request of a connection or thread.
@@ -73,7 +76,7 @@ impl Snapshot {
         trace: &mut impl Trace,
     ) -> Decision<'a> {
         let Scratch { host: host_buf, preview, url, rules, location, archive, suggest } = scratch;
-        let decision = |verdict| Decision { verdict, site: None, host: "", phase: None, source: None };
+        let decision = |verdict| self.undecided(verdict);
         if self.is_health(request.target) {
             trace.step("health", None, || "a health path of the gateway".to_owned());
             return decision(Verdict::Health);
@@ -102,6 +105,7 @@ impl Snapshot {
             host,
             phase: Some(phase),
             source,
+            frozen: self.frozen(),
         };
         // In every phase, and before anything of the site is looked up; a challenge of ACME, which comes by plain HTTP
         // (RFC 8555, 8.3), will stand before this.
@@ -111,6 +115,10 @@ impl Snapshot {
             let fits = https_url(asked, &self.https_port, request.target, location);
             return decision((insist(site.https, fits.then_some(location), request.method), source));
         }
+        if request.target == REFUSED_PATH.as_bytes() {
+            trace.step("built-in", None, || REFUSED_PATH.to_owned());
+            return decision((Verdict::Refused { target: "" }, None));
+        }
         if let Err(error) = site.canonicalizer.canonicalize(request.target, Form::Wire, url) {
             trace.step("url", None, || error.to_string());
             return decision((Verdict::BadRequest(error.message()), None));
@@ -118,7 +126,43 @@ impl Snapshot {
         let url: &'a Canonical = url;
         trace.step("url", None, || String::from_utf8_lossy(url.key()).into_owned());
         let walk = Walk { site, request, host, url, trace, rules, location, archive, suggest };
-        decision(walk.run(phase))
+        let (verdict, source) = walk.run(phase);
+        let thawed = without_frozen(verdict, self.frozen());
+        if thawed != verdict {
+            trace.step("frozen", None, || "the target's host is frozen".to_owned());
+        }
+        decision((thawed, source))
+    }
+
+    /// A decision about no site.
+    pub fn undecided<'a>(&'a self, verdict: Verdict<'a>) -> Decision<'a> {
+        Decision { verdict, site: None, host: "", phase: None, source: None, frozen: self.frozen() }
+    }
+}
+
+/// A page of the gateway under every old host: it says that an answer would have led to a host that is not allowed.
+pub const REFUSED_PATH: &str = "/.well-known/waypost/refused";
+
+/// The verdict without what leads to frozen hosts.
+fn without_frozen<'a>(verdict: Verdict<'a>, frozen: &HostSet) -> Verdict<'a> {
+    if frozen.is_empty() {
+        return verdict;
+    }
+    let links = |links: Gone<'a>| Gone {
+        suggest: links.suggest.filter(|link| !frozen.contains_url(link)),
+        archive: links.archive.filter(|link| !frozen.contains_url(link)),
+    };
+    match verdict {
+        Verdict::Redirect { location: target, .. }
+        | Verdict::Notice { location: target }
+        | Verdict::Leaving { location: target }
+            if frozen.contains_url(target) =>
+        {
+            Verdict::Frozen { target }
+        }
+        Verdict::Gone(gone) => Verdict::Gone(links(gone)),
+        Verdict::NotFound(missing) => Verdict::NotFound(links(missing)),
+        verdict => verdict,
     }
 }
 
@@ -290,6 +334,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
                 let status = redirect.status.code(self.request.method);
                 match &redirect.refused {
                     Some(target) => Verdict::Refused { target },
+                    None if redirect.leaving => Verdict::Leaving { location: self.location },
                     None => Verdict::Redirect { status, location: self.location },
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::HostPattern;
+use crate::model::{Host, HostPattern, split_scheme};
 
 /// Hosts, and whole domains below a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,18 @@ impl HostSet {
     /// Whether a canonical host is meant by one of the patterns.
     pub fn contains(&self, host: &str) -> bool {
         self.exact.contains(host) || (!self.below.is_empty() && parents(host).any(|parent| self.below.contains(parent)))
+    }
+
+    /// Whether there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
+
+    /// Whether the host of an absolute URL is meant, if it has one in canonical spelling.
+    pub fn contains_url(&self, url: &str) -> bool {
+        let Some((_, rest)) = split_scheme(url) else { return false };
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        Host::parse(authority.as_bytes()).is_ok_and(|host| self.contains(host.as_str()))
     }
 
     /// Whether every host that `other` means is meant here too, as far as the patterns show.

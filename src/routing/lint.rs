@@ -207,6 +207,7 @@ impl Lint<'_> {
             Verdict::Serve { platform: "", path, .. } => format!("serve {path}"),
             Verdict::Serve { platform, path, .. } => format!("serve {platform} {path}"),
             Verdict::Notice { location } => format!("200, a notice that goes to {location}"),
+            Verdict::Leaving { location } => format!("200, a page that leaves for {location}"),
             Verdict::HttpsRequired { location } => format!("403, a page that links to {location}"),
             Verdict::UnknownHost => "404: no site has this host".to_owned(),
             Verdict::Gone(gone) | Verdict::NotFound(gone) => {
@@ -285,7 +286,9 @@ pub(super) fn fits(expect: &Expect, verdict: &Verdict<'_>) -> bool {
         (Expect::Status(status, location), verdict) => {
             let is = |to: Option<&str>| location.as_deref().is_none_or(|location| to == Some(location));
             let fits = match verdict {
-                Verdict::Notice { location } | Verdict::HttpsRequired { location } => is(Some(*location)),
+                Verdict::Notice { location } | Verdict::Leaving { location } | Verdict::HttpsRequired { location } => {
+                    is(Some(*location))
+                }
                 Verdict::Gone(gone) | Verdict::NotFound(gone) => is(gone.suggest) || is(gone.archive),
                 verdict => is(verdict.location()),
             };

@@ -14,6 +14,7 @@ use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
 use super::folder::{is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
+use super::frozen::FrozenList;
 use super::lint::lint;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
@@ -29,6 +30,7 @@ pub struct Loader {
     guard: GuardSettings,
     countries: Option<PathBuf>,
     sources: Arc<Sources>,
+    frozen: FrozenList,
     platforms: Vec<(String, Option<Host>)>,
     /// Names of crawlers.
     crawlers: Vec<String>,
@@ -119,6 +121,7 @@ impl Loader {
             guard: gateway.guard.clone(),
             countries: gateway.countries.clone(),
             sources: Arc::new(Sources::new(&gateway.routes)),
+            frozen: FrozenList::new(gateway),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             crawlers: gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             health_paths: gateway.health_paths.clone(),
@@ -168,6 +171,9 @@ impl Loader {
             }
         }
         let snapshot = self.assemble(&changed, &tables, now);
+        let (frozen, fault) = self.frozen.read();
+        let snapshot = snapshot.with_targets(self.policy.allowed.clone(), frozen);
+        self.loose.extend(fault);
         self.find_loose_tables(&files);
         let mut report = LoadReport {
             rebuilt: changed.into_iter().collect(),
@@ -305,7 +311,7 @@ impl Loader {
             }
         };
         let policy = Policy {
-            allowed,
+            allowed: Arc::new(allowed),
             platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
             crawlers: self.crawlers.clone(),
             rules: self.guard.rules.clone(),

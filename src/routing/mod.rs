@@ -12,6 +12,7 @@ mod automaton;
 mod build;
 mod decide;
 mod folder;
+mod frozen;
 mod hosts;
 mod lint;
 mod loader;
@@ -23,7 +24,7 @@ mod site;
 mod snapshot;
 mod trace;
 
-pub use decide::{Decision, Request, Scratch};
+pub use decide::{Decision, REFUSED_PATH, Request, Scratch};
 pub(crate) use folder::scan;
 pub use hosts::HostSet;
 pub use lint::lint;

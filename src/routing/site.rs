@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::template::Template;
-use crate::config::{GuardSettings, Serving};
+use crate::config::{GuardSettings, Protection, Serving};
 use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Rewriting, Source, Target};
-use crate::url::Canonicalizer;
+use crate::url::{Canonical, Canonicalizer, Form};
 
+use super::hosts::HostSet;
 use super::mappings::MappingTable;
 use super::rules::RuleSet;
 
@@ -55,6 +56,10 @@ pub struct SiteTable {
     pub previews: bool,
     /// How answers that come from elsewhere are served.
     pub serving: Arc<Serving>,
+    /// What browsers are told of its pages.
+    pub protection: Protection,
+    /// Where it may send anybody, if its files say.
+    pub(super) targets: Option<HostSet>,
     /// What it admits, as far as its files say.
     pub guard: GuardSettings,
     pub(super) status: RedirectStatus,
@@ -87,6 +92,8 @@ pub(super) struct Redirect {
     pub keep_query: bool,
     /// The target's text, if the policy doesn't allow its host.
     pub refused: Option<String>,
+    /// Whether a page stands before it.
+    pub leaving: bool,
 }
 
 /// What a page of a gone URL offers.
@@ -124,6 +131,12 @@ pub(super) enum FallbackAction {
 }
 
 impl SiteTable {
+    /// Whether a mapping is for a request target.
+    pub fn has_mapping(&self, target: &[u8]) -> bool {
+        let mut url = Canonical::default();
+        self.canonicalizer.canonicalize(target, Form::Wire, &mut url).is_ok() && self.mappings.get(url.key()).is_some()
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

@@ -8,7 +8,7 @@ use crate::config::GuardSettings;
 use crate::guard::Sources;
 use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
 
-use super::hosts::{parents, previewed};
+use super::hosts::{HostSet, parents, previewed};
 use super::site::SiteTable;
 
 /// Every site, and which host belongs to which. Immutable; a reload makes a new one.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     health_paths: Vec<String>,
     guard: GuardSettings,
     sources: Arc<Sources>,
+    allowed: Arc<HostSet>,
+    frozen: Arc<HostSet>,
     /// What follows the host in a URL of ours with https: nothing, or `:8443`.
     pub(super) https_port: String,
 }
@@ -78,6 +80,28 @@ impl Snapshot {
         }
         snapshot.sites = sites;
         (snapshot, conflicts)
+    }
+
+    /// The same sites, where nobody may be sent but to `allowed` hosts (if a site's files don't say), and to `frozen` ones
+    /// in no case.
+    pub(super) fn with_targets(self, allowed: Arc<HostSet>, frozen: Arc<HostSet>) -> Self {
+        Snapshot { allowed, frozen, ..self }
+    }
+
+    /// Whether it lets its sites send visitors to the same hosts as another does.
+    pub fn sends_as(&self, other: &Snapshot) -> bool {
+        self.allowed == other.allowed && self.frozen == other.frozen
+    }
+
+    /// Hosts to which nobody is sent or linked.
+    pub fn frozen(&self) -> &HostSet {
+        &self.frozen
+    }
+
+    /// Whether visitors of a site may be sent to a host in canonical spelling.
+    pub fn allows(&self, site: Option<&SiteTable>, host: &str) -> bool {
+        let allowed = site.and_then(|site| site.targets.as_ref()).unwrap_or(&self.allowed);
+        allowed.contains(host) && !self.frozen.contains(host)
     }
 
     /// What gateway.toml admits.

@@ -276,7 +276,7 @@ fn a_large_index_of_sitemaps_over_every_lane() {
 }
 
 /// Every header that an answer may have.
-const KNOWN_HEADERS: &[&str] = &[
+pub const KNOWN_HEADERS: &[&str] = &[
     "cache-control",
     "connection",
     "content-language",
@@ -285,9 +285,11 @@ const KNOWN_HEADERS: &[&str] = &[
     "content-type",
     "date",
     "location",
+    "permissions-policy",
     "referrer-policy",
     "vary",
     "x-content-type-options",
+    "x-frame-options",
 ];
 
 #[test]

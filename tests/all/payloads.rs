@@ -82,7 +82,7 @@ fn lines(name: &str) -> Vec<String> {
 }
 
 /// `\xNN` is a byte, `\\` a backslash.
-fn unescape(line: &str) -> Vec<u8> {
+pub fn unescape(line: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('\\') {
@@ -122,8 +122,8 @@ fn percent_decode(text: &str) -> String {
 
 /// A site under attack: its name (its hosts are NAME.example and all below), what its file says besides, and where its
 /// redirects and links may lead.
-struct Victim {
-    name: &'static str,
+pub struct Victim {
+    pub name: &'static str,
     text: &'static str,
     leads_to: &'static [&'static str],
     /// Whether redirects may stay on the host that was asked for.
@@ -133,7 +133,7 @@ struct Victim {
 const NEW: &str = "new.example";
 const TARGET: &str = "target.example";
 
-const VICTIMS: [Victim; 15] = [
+pub const VICTIMS: [Victim; 18] = [
     victim("home", "", &[NEW]),
     victim("fallback-home", "[fallback]\naction = \"home\"\n", &[NEW]),
     victim("captured", "[[rule]]\nfrom = \"/{*rest}\"\nto = \"https://target.example/base/{rest}\"\n", &[NEW, TARGET]),
@@ -178,6 +178,23 @@ const VICTIMS: [Victim; 15] = [
          [[rule]]\nfrom = \"/{*rest}\"\nto = \"https://target.example/{rest}\"\nquery = \"keep\"\n",
         &[NEW, TARGET],
     ),
+    victim(
+        "leaving",
+        "[[rule]]\nfrom = \"/{*rest}\"\nto = \"https://target.example/{rest}\"\nquery = \"keep\"\nleaving = true\n",
+        &[NEW, TARGET],
+    ),
+    victim(
+        "big5",
+        "[url]\ncharset = \"big5\"\n[[rule]]\nfrom = \"/{a}.{b}?id={d}\"\nto = \"https://target.example/{a}?{b}{d}\"\n\
+         [[rule]]\nfrom = \"/{*rest}\"\nto = \"https://target.example/?{rest}#{rest}\"\nquery = \"keep\"\n",
+        &[NEW, TARGET],
+    ),
+    victim(
+        "auto",
+        "[url]\ncharset = \"auto\"\nkeep-query = [\"*\"]\n\
+         [[rule]]\nfrom = \"/{*rest}\"\nto = \"https://target.example/{rest}?x={rest}\"\nquery = \"keep\"\n",
+        &[NEW, TARGET],
+    ),
     victim("archive", "[lifecycle]\narchive = 2001-01-01\n", &[NEW, "archive.example", "report.example"]),
     victim("proxy", "[lifecycle]\nproxy = 2001-01-01\n", &[NEW]),
     Victim { name: "secured", text: "", leads_to: &[NEW], own: true },
@@ -205,7 +222,7 @@ impl Victim {
         (format!("{name}.toml"), text + self.text)
     }
 
-    fn host(&self) -> String {
+    pub fn host(&self) -> String {
         format!("{}.example", self.name)
     }
 
@@ -216,14 +233,14 @@ impl Victim {
     }
 }
 
-fn victims() -> Snapshot {
+pub fn victims() -> Snapshot {
     let files: Vec<(String, String)> = VICTIMS.iter().map(Victim::file).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     load("[guard]\nallowed-targets = [\"new.example\", \"target.example\"]\n", &files)
 }
 
 /// Asserts that an answer is fit to be sent, and leads nowhere else than its site says. Returns how many ways on it has.
-fn assert_harmless(request: &Request<'_>, decision: &Decision<'_>, answer: &Answer<'_>) -> usize {
+pub fn assert_harmless(request: &Request<'_>, decision: &Decision<'_>, answer: &Answer<'_>) -> usize {
     let said = || {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         format!("{:?} {:?}: {:?}", request.host.map(text), text(request.target), decision.verdict)

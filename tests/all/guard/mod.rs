@@ -11,9 +11,11 @@ use crate::{
 };
 
 mod countries;
+mod hygiene;
 mod methods;
 mod mmdb;
 mod rates;
+mod targets;
 
 /// A request and what must come of it.
 pub struct Case<'a> {

@@ -37,6 +37,7 @@ fuzz_target!(|data: &[u8]| {
         let location = match decision.verdict {
             Verdict::Redirect { location, .. }
             | Verdict::Notice { location }
+            | Verdict::Leaving { location }
             | Verdict::HttpsRequired { location } => location,
             _ => continue,
         };

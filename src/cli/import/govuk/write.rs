@@ -62,6 +62,10 @@ escapes        = \"keep\"     # production was so, may be relaxed: `%XX` in path
 invalid        = \"refuse\"   # production was so, may be relaxed: raw `<`, `>`, `\"` got 400
 trailing-dot   = \"refuse\"   # production was so, may be relaxed: `www.example.gov.uk.` was unknown
 
+[guard]
+# Production did not look at the method.
+methods = [\"GET\", \"HEAD\", \"POST\", \"OPTIONS\", \"PUT\", \"DELETE\", \"PATCH\"]
+
 # Addresses that production answered by itself on every site: its two test pages, and what its pages loaded.
 
 [[rule]]
