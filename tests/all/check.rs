@@ -14,9 +14,11 @@ use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
 const CODES: [&str; 44] = [
+const CODES: [&str; 45] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
+    "bad-database",
     "bad-fallback",
     "bad-filter",
     "bad-header",
@@ -39,12 +41,14 @@ const CODES: [&str; 44] = [
     "duplicate-host",
     "duplicate-mapping",
     "foreign-host",
+    "host-bits",
     "loop",
     "loose-table",
     "misplaced-key",
     "missing-key",
     "missing-origin",
     "open-admin",
+    "no-countries",
     "self-redirect",
     "syntax",
     "target-not-allowed",
@@ -102,7 +106,7 @@ fn every_kind_of_finding_has_a_case() {
     assert_eq!(
         codes_in_sources(),
         known,
-        "kinds of finding in src/config and src/routing, and those in this test's list"
+        "kinds of finding in src/config, src/guard and src/routing, and those in this test's list"
     );
 }
 
@@ -186,7 +190,7 @@ fn findings(json: &str) -> Vec<Value> {
 /// written like one.
 fn codes_in_sources() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
-    for folder in ["src/config", "src/routing"] {
+    for folder in ["src/config", "src/guard", "src/routing"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
             let source = fs::read_to_string(entry.unwrap().path()).unwrap();
             for (at, _) in ["error(", "fault(", "code: \""].iter().flat_map(|start| source.match_indices(start)) {

@@ -11,7 +11,7 @@ fn code(countries: &Countries, address: &str) -> String {
     countries.country(ip(address)).map_or_else(|| "-".to_owned(), |code| code.to_string())
 }
 
-fn geo() -> Vec<u8> {
+pub fn geo() -> Vec<u8> {
     database(
         "GeoLite2-Country",
         &[

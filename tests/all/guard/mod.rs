@@ -10,6 +10,7 @@ use crate::{
     serve,
 };
 
+mod addresses;
 mod countries;
 mod hygiene;
 mod methods;
