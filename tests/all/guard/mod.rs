@@ -10,6 +10,7 @@ use crate::{
     serve,
 };
 
+mod flood;
 mod methods;
 mod rates;
 
