@@ -11,8 +11,8 @@ import time
 from gateway import Gateway
 from watch import REQUEST, Probe
 
-# What the flooded site admits: of each client, and in all.
-EACH, BURST = 10, 20
+# What the flooded site admits of each client in an hour: so few that every address is remembered for minutes.
+EACH, HOUR = 20, 3600
 SITE = f"""\
 name  = "Flooded"
 hosts = ["flooded.example"]
@@ -25,7 +25,7 @@ to   = "https://www.new.example/{{rest}}"
 [[guard.rate]]
 name     = "each"
 requests = {EACH}
-burst    = {BURST}
+seconds  = {HOUR}
 
 [[guard.rate]]
 name     = "all"

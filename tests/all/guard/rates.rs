@@ -190,7 +190,7 @@ fn a_client_may_ask_for_so_much_at_once_over_every_lane() {
 
         let mut client = lane.client(&running);
         let post = Request { method: "POST", host: HOST, target: b"/app/x", headers: &[], body: b"x=y" };
-        for request in [Request::get(HOST, b"/app/x"), Request::get("large.example", b"/sitemap.xml"), post] {
+        for request in [Request::get(HOST, b"/app/x"), Request::get("large.example", b"/sitemap.xml"), post.clone()] {
             let answer = client.ask(&request);
             let told = format!("{lane}: {} {}", request.method, request.target.escape_ascii());
             assert_eq!((answer.status, answer.header("retry-after")), (429, "1"), "{told}");
@@ -205,13 +205,13 @@ fn a_client_may_ask_for_so_much_at_once_over_every_lane() {
         // A client that goes away gives back what it had, though the platform has not answered.
         drop(first);
         until("room for another request", || client.get(HOST, "/app/x").status == 200);
-        let third = send(lane, &dial, "/app/held/3");
-        until("the third at the platform", || origin.next().line() == "GET /app/held/3");
-        assert_eq!(client.get(HOST, "/app/x").status, 429, "{lane}");
         origin.release();
-        until("room again", || client.get("large.example", "/sitemap.xml").status == 200);
-        assert_eq!(statuses(&mut client, HOST, &["/app/x", "/app/y", "/app/x"]), [200; 3], "{lane}");
-        drop((second, third, client));
+        // An answer is there a little before its request is over.
+        for _ in 0..4 {
+            until("room for a large answer", || client.get("large.example", "/sitemap.xml").status == 200);
+            until("room for another request", || client.ask(&post).status == 200);
+        }
+        drop((second, client));
         running.stop();
         origin.stop();
     }
