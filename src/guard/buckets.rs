@@ -13,10 +13,12 @@
 //!   addresses that come once displace each other, never a client that is being held back. To displace that one, seven
 //!   others of its set must have been refused as well: who can't choose sets has to have the whole table's worth of
 //!   clients refused at the same time, each of which takes a burst of requests and then goes on at the full rate.
-//! - A bucket that gave way is full when its client comes again: it lets one more burst through, and nobody is refused who
+//! - A bucket that gave way is full when its client comes again: it may send one more burst, and nobody is refused who
 //!   should not be.
 //! - One site's buckets take at most half of a set from others. However many clients come to one site, the other half is
 //!   for those of the others.
+//!
+//! Two clients of a set are taken for one if 49 bits of their hashes agree.
 //!
 //! Two threads that race for the same bucket or place can give or take one token, no more: key and moment are two words,
 //! which don't change together.
@@ -49,11 +51,11 @@ pub struct Fill {
 pub struct Owner {
     /// Of everything that tells one bucket from another, by a keyed function.
     pub hash: u64,
-    /// Which site its requests are for: an eighth of a hash is enough, since it only says whom to displace.
+    /// Which site its requests are for: some bits of a hash are enough, since it only says whom to displace.
     pub site: u8,
 }
 
-/// Four to a cache line.
+/// Two cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Set([Bucket; WAYS]);
@@ -163,7 +165,7 @@ impl Bucket {
         if key == 0 || debt == 0 {
             return 0;
         }
-        // Less than half of the top bit, as MOST says.
+        // The latter never reaches the bit above it: no bucket takes longer than a day.
         (key & REFUSED).wrapping_shl(REFUSED_TO_TOP) | ((debt >> ((key & SCALE) >> SCALE_SHIFT)) + 1)
     }
 

@@ -22,7 +22,7 @@ path = "/{{rest}}"
 
 GATEWAY = """\
 [listen]
-http    = ["127.0.0.1:0"]
+http    = ["127.0.0.1:0{http}"]
 https   = ["127.0.0.1:0"]
 admin   = "127.0.0.1:0"
 threads = {threads}
@@ -47,7 +47,8 @@ PATIENCE = 60
 class Gateway:
     """The process, from `with` to its end."""
 
-    def __init__(self, binary, folder, threads=2, limits="", origin=9, https="allow", hsts="", listen=""):
+    def __init__(self, binary, folder, threads=2, limits="", origin=9, https="allow", hsts="", listen="",
+                 http=""):
         self.binary, self.folder = binary, folder
         (folder / "routes").mkdir(parents=True, exist_ok=True)
         (folder / "certs").mkdir(exist_ok=True)
@@ -55,7 +56,8 @@ class Gateway:
         # 10,000 mappings: a sitemap of about a megabyte.
         rows = "".join(f"/news/{n}.html,https://www.new.example/news/{n:040}/\n" for n in range(10_000))
         (folder / "routes/old.csv").write_text(f"old,new\n{rows}")
-        (folder / "gateway.toml").write_text(GATEWAY.format(threads=threads, limits=limits, origin=origin, listen=listen))
+        (folder / "gateway.toml").write_text(GATEWAY.format(
+            threads=threads, limits=limits, origin=origin, listen=listen, http=http))
 
     def __enter__(self):
         self.log = open(self.folder / "log", "w+")

@@ -13,9 +13,9 @@ REQUEST = b"GET /news/7.html HTTP/1.1\r\nHost: old.example\r\nConnection: close\
 class Probe:
     """A normal client in a process of its own: every 50 ms a connection, a request, an answer."""
 
-    def __init__(self, port):
+    def __init__(self, port, request=REQUEST):
         self.pipe, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=self.run, args=(port, theirs), daemon=True)
+        self.process = multiprocessing.Process(target=self.run, args=(port, request, theirs), daemon=True)
 
     def __enter__(self):
         self.process.start()
@@ -28,11 +28,11 @@ class Probe:
         self.process.join()
 
     @staticmethod
-    def run(port, pipe):
+    def run(port, request, pipe):
         times, next_time = [], time.monotonic()
         while not pipe.poll(max(0, next_time - time.monotonic())):
             start = time.monotonic()
-            answered = ask(port)
+            answered = ask(port, request)
             times.append(time.monotonic() - start if answered else float("inf"))
             next_time = max(next_time + INTERVAL, start)
         pipe.send(times)
@@ -43,11 +43,11 @@ class Probe:
         return len(times), statistics.median(times), times[int(len(times) * 0.99)], times[-1]
 
 
-def ask(port):
+def ask(port, request):
     """Whether a redirect is answered."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(REQUEST)
+            connection.sendall(request)
             return connection.recv(4096).startswith(b"HTTP/1.1 301")
     except OSError:
         return False

@@ -12,6 +12,7 @@ use crate::{
 
 mod addresses;
 mod countries;
+mod flood;
 mod hygiene;
 mod methods;
 mod mmdb;
