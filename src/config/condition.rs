@@ -166,6 +166,10 @@ static OUTER: [Key; 13] = with_conditions(&INNER);
 /// The keys of a condition, which a rule has beside its own.
 pub(super) const CONDITION: [Key; 13] = with_conditions(&OUTER);
 
+/// The tables that stand in many places, by the names that the schema gives them.
+pub(super) static SHARED: [(&str, &[Key]); 3] =
+    [("condition", &OUTER), ("inner-condition", &INNER), ("innermost-condition", &INNERMOST)];
+
 const fn with_conditions(inner: &'static [Key]) -> [Key; 13] {
     let all = key("all", Kind::Tables(inner), "", "Conditions that must all hold.");
     let any = key("any", Kind::Tables(inner), "", "Conditions of which one must hold.");

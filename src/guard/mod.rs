@@ -30,6 +30,7 @@ pub use concurrency::{Concurrency, Occupied, TooMany};
 pub use crawlers::Crawlers;
 pub use policy::Policy;
 use rates::{Asked, Rates};
+pub use rules::{Rule, RuleSet};
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]

@@ -550,7 +550,7 @@ impl Compiler {
             paths: Paths {
                 canonicalizer: Canonicalizer::new(habits(), false),
                 literals: self.path_literals,
-                patterns: sets(&self.patterns),
+                patterns: sets(&self.patterns, SET_LIMIT),
             },
             query: self.query.into_iter().map(|(name, wanted)| (name, texts(wanted))).collect(),
             fields: self.fields.into_iter().map(|(name, wanted)| (name, texts(wanted))).collect(),
@@ -562,17 +562,20 @@ impl Compiler {
 
 /// Sets of patterns: one, or as many as it takes to stay within the limits. The file was checked for that no pattern is
 /// too large by itself.
-fn sets(patterns: &[(String, u32)]) -> Vec<(RegexSet, Vec<u32>)> {
+fn sets(patterns: &[(String, u32)], limit: usize) -> Vec<(RegexSet, Vec<u32>)> {
     if patterns.is_empty() {
         return Vec::new();
     }
     let texts = patterns.iter().map(|(text, _)| text);
-    match RegexSetBuilder::new(texts).size_limit(SET_LIMIT).dfa_size_limit(STATES_LIMIT).build() {
+    match RegexSetBuilder::new(texts).size_limit(limit).dfa_size_limit(STATES_LIMIT).build() {
         Ok(set) => vec![(set, patterns.iter().map(|(_, number)| *number).collect())],
         Err(_) if patterns.len() == 1 => Vec::new(),
         Err(_) => {
             let (one, other) = patterns.split_at(patterns.len() / 2);
-            [sets(one), sets(other)].concat()
+            [sets(one, limit), sets(other, limit)].concat()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
