@@ -13,10 +13,12 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 42] = [
+const CODES: [&str; 45] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
+    "bad-condition",
+    "bad-crawler",
     "bad-fallback",
     "bad-filter",
     "bad-header",
@@ -50,6 +52,7 @@ const CODES: [&str; 42] = [
     "too-large",
     "unknown-capture",
     "unknown-column",
+    "unknown-crawler",
     "unknown-key",
     "unknown-platform",
     "unreachable-rule",

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod methods;
+mod rules;
 
 /// A request and what must come of it.
 pub struct Case<'a> {
