@@ -3,7 +3,8 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    sync::{Arc, LazyLock},
+    convert::Infallible,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -46,6 +47,15 @@ pub enum Step<R> {
     Large,
 }
 
+/// What is to be written.
+#[derive(Debug)]
+pub enum Reply<'a, S> {
+    /// An answer of the gateway's.
+    Made(&'a Answer<'a>),
+    /// An answer of a platform that the cache has.
+    Stored(S),
+}
+
 /// What is to be asked of a platform.
 #[derive(Clone, Debug)]
 pub struct Relayed {
@@ -68,8 +78,7 @@ impl Relayed {
 
     /// How its answers are served.
     pub fn serving(&self) -> &Serving {
-        static NONE: LazyLock<Serving> = LazyLock::new(Serving::default);
-        self.site.and_then(|site| self.live.serving.get(site)).map_or(&*NONE, |serving| &**serving)
+        self.live.serving_of(self.site)
     }
 }
 
@@ -96,11 +105,7 @@ impl Responder {
             metrics,
             clock,
             cache_control: gateway.cache_control.clone(),
-            guard: Arc::new(Guard::new(
-                gateway.rate_entries,
-                Crawlers::new(&gateway.crawlers, &gateway.crawler_dns),
-                Instant::now(),
-            )),
+            guard: Arc::new(Guard::new(gateway.rate_entries, Crawlers::new(&gateway.crawler_dns), Instant::now())),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
             room: Arc::new(Semaphore::new(ROOM)),
@@ -175,19 +180,41 @@ impl Responder {
 
     /// Decides, counts, and hands the answer to `write`. Never waits.
     pub fn respond<R>(&self, facts: &Facts<'_>, lane: Lane, write: impl FnOnce(&Answer<'_>) -> R) -> Step<R> {
+        let stored = |_: &Serving| None::<Infallible>;
+        self.respond_with(facts, lane, stored, |reply| match reply {
+            Reply::Made(answer) => write(answer),
+            Reply::Stored(never) => match never {},
+        })
+    }
+
+    /// As [`Responder::respond`], and asks `stored` first whether the cache has what is a platform's to answer.
+    pub fn respond_with<S, R>(
+        &self,
+        facts: &Facts<'_>,
+        lane: Lane,
+        stored: impl FnOnce(&Serving) -> Option<S>,
+        write: impl FnOnce(Reply<'_, S>) -> R,
+    ) -> Step<R> {
         if let Some(refusal) = facts.refused {
-            return Step::Answered(self.refuse(facts, refusal, lane, write));
+            return Step::Answered(self.refuse(facts, refusal, lane, |answer| write(Reply::Made(answer))));
         }
         let live = self.live.load();
         SCRATCH.with_borrow_mut(|scratch| {
             let request = facts.request();
             let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
+            if let Verdict::Serve { .. } = decision.verdict
+                && let Some(stored) = stored(live.serving_of(decision.site.map(|(number, _)| number)))
+            {
+                self.count(&live, &decision, lane);
+                return Step::Answered(write(Reply::Stored(stored)));
+            }
             if let Some(elsewhere) = self.elsewhere(&live, &decision) {
                 return elsewhere;
             }
             self.count(&live, &decision, lane);
             let languages = facts.accept_language.as_deref();
-            Step::Answered(write(&answer(&decision, &request, languages, &self.cache_control)))
+            let answer = answer(&decision, &request, languages, &self.cache_control);
+            Step::Answered(write(Reply::Made(&answer)))
         })
     }
 

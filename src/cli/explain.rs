@@ -46,7 +46,7 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let number = routes.snapshot.site_of(&host, &mut scratch);
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
-    let policy = Policy::new(&settings, routes.snapshot.guard());
+    let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
     let id = site.map_or("", |(_, site)| &site.id);
     let ruling = admit(&policy, id, &request, asked, &mut steps);
     let Steps(mut steps) = steps;
@@ -69,7 +69,7 @@ fn admit(policy: &Policy, site: &str, request: &Request<'_>, asked: &Asked, step
     let view = View { site, method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
     let now = Instant::now();
     // Nobody waits here for what DNS says of a crawler: none is verified.
-    let crawlers = Crawlers::new(&[], &[]);
+    let crawlers = Crawlers::new(&[]);
     let ruling = Guard::new(1, crawlers, now).admit(policy, &view, now, &mut Notes::default(), steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());

@@ -102,7 +102,7 @@ impl RateSettings {
                 if rates.iter().any(|other| other.name == rate.name) {
                     let span = table.text("name").map_or(table.span.clone(), |at| at.span);
                     let message = format!("the rate `{}` stands twice in this file", rate.name);
-                    tell(span, "bad-rate", message, Some("give each its own name".to_owned()));
+                    tell(span, "bad-value", message, Some("give each its own name".to_owned()));
                     continue;
                 }
                 rates.push(rate);
@@ -113,31 +113,32 @@ impl RateSettings {
     }
 
     fn read_one(table: &Table, tell: &mut Told<'_>) -> Option<Self> {
-        // If they are missing or faulty, that has been told.
-        let name = table.text("name")?;
-        let requests = number(table, "requests")?;
-        let mut is_good = check_name(&name, tell);
+        let (name, requests) = (table.text("name"), number(table, "requests"));
+        let mut is_good = name.as_ref().is_none_or(|name| check_name(name, tell));
         let seconds = number(table, "seconds").unwrap_or(1);
-        let burst = number(table, "burst").unwrap_or(requests.max(1));
-        let fill = u64::from(burst) * u64::from(seconds) / u64::from(requests.max(1));
-        if requests > 0 && fill > MOST_FILL {
+        let burst = number(table, "burst").unwrap_or(requests.unwrap_or(1).max(1));
+        if let Some(requests) = requests.filter(|&requests| requests > 0)
+            && u64::from(burst) * u64::from(seconds) / u64::from(requests) > MOST_FILL
+        {
             let message = format!("{burst} requests at {requests} in {seconds} s take longer than a day");
             let span = table.key_span("burst").unwrap_or(table.span.clone());
-            tell(span, "bad-rate", message, Some("a smaller burst, or more requests, make it shorter".to_owned()));
+            tell(span, "bad-value", message, Some("a smaller burst, or more requests, make it shorter".to_owned()));
             is_good = false;
         }
         let paths: Vec<At<String>> = table.texts("paths").map(|at| at.value.clone()).unwrap_or_default();
-        is_good &= paths.iter().all(|path| check_path(path, tell));
+        paths.iter().for_each(|path| is_good &= check_path(path, tell));
         let class = table.text("class");
         if let Some(class) = &class {
             is_good &= check_name(class, tell);
             if !paths.is_empty() {
                 let message = "a rate is for `paths` or for a `class`, not for both".to_owned();
-                tell(class.span.clone(), "bad-rate", message, Some("make two rates of it".to_owned()));
+                tell(class.span.clone(), "bad-value", message, Some("make two rates of it".to_owned()));
                 is_good = false;
             }
         }
-        is_good.then(|| RateSettings {
+        // If they are missing or faulty, that has been told.
+        let (Some(name), Some(requests), true) = (name, requests, is_good) else { return None };
+        Some(RateSettings {
             name: name.value.clone(),
             per: table.text("per").map_or(RatePer::Client, |at| RatePer::parse(at.value)),
             requests,

@@ -1,12 +1,17 @@
 //! Who and what is admitted: a request is looked at before any other work, on every lane.
 //!
-//! Owns: the filters and their order, what they count, and what operators set of them ([`Policy`]). Never does: network,
-//! files, waiting, answering.
+//! Owns: the filters and their order, what they count, what operators set of them ([`Policy`]), and the files of addresses
+//! and countries ([`Sources`]), which are read beside the traffic. Never does: network, waiting, answering.
 //!
 //! Invariants: the ruling depends on the policy, the [`View`], the moment and the counters only, so `explain` asks the same
 //! function; each request is looked at once, whatever way it takes afterwards; a refusal has a [`Reason`].
 //!
 //! Called by: `answer`, for every lane.
+
+pub mod access;
+pub mod addresses;
+pub mod countries;
+pub mod lists;
 
 mod buckets;
 mod client;
@@ -14,10 +19,10 @@ mod concurrency;
 mod crawlers;
 mod literals;
 mod names;
-mod networks;
 mod policy;
 mod rates;
 mod rules;
+mod sources;
 mod text;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
@@ -25,12 +30,14 @@ use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 use crate::config::RequestAction;
 use crate::model::{Denial, Method, Reason};
 
+pub use access::Access;
 pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
-pub use crawlers::Crawlers;
+pub use crawlers::{Crawlers, Declared};
 pub use policy::Policy;
 use rates::{Asked, Rates};
 pub use rules::{Rule, RuleSet};
+pub use sources::{Refreshed, Sources};
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]
@@ -130,6 +137,10 @@ impl Guard {
         notes: &mut Notes,
         trace: &mut impl Trace,
     ) -> Ruling {
+        if let Err(denied) = policy.access.check(view.client) {
+            trace.step("address", || denied.to_string());
+            return Ruling::Refuse(Denial::new(denied.reason()));
+        }
         if !policy.methods.contains(view.method) {
             trace.step("method", || format!("the site takes {}", policy.methods));
             return Ruling::Refuse(Denial { allow: Some(policy.methods), ..Denial::new(Reason::Method) });
@@ -160,7 +171,7 @@ impl Guard {
         let mut ruling = None;
         let Notes { shadowed, rules, tags } = notes;
         for set in &policy.rules {
-            let flow = set.holding(view, &self.crawlers, tags, &mut |rule| {
+            let flow = set.holding(view, (&policy.crawlers, &self.crawlers), tags, &mut |rule| {
                 let action = rule.action.name();
                 trace.step("rule", || format!("{}{}", if rule.shadow { "shadow of " } else { "" }, rule.told()));
                 rules.push(Holding { rule: rule.label.clone(), action, shadow: rule.shadow });

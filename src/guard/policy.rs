@@ -2,18 +2,24 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use super::crawlers::Declared;
 use super::rates::RateLimits;
 use super::rules::RuleSet;
+use super::{Access, Sources};
 use crate::config::{GuardSettings, RateSettings};
 use crate::model::{Host, Methods};
 
 /// What a site admits.
 #[derive(Debug, Default)]
 pub struct Policy {
+    /// Addresses and countries.
+    pub(super) access: Access,
     /// Methods.
     pub(super) methods: Methods,
     /// What is done with requests that are like this or that; the nearest file's rules come first.
     pub(super) rules: Vec<Arc<RuleSet>>,
+    /// Crawlers that rules can ask for.
+    pub(super) crawlers: Declared,
     /// Hosts that rules may not send clients to.
     pub(super) refused_targets: HashSet<Host>,
     /// How many requests may come.
@@ -24,10 +30,12 @@ pub struct Policy {
 
 impl Policy {
     /// What a site's own files say, else gateway.toml.
-    pub fn new(site: &GuardSettings, gateway: &GuardSettings) -> Self {
+    pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
         Policy {
+            access: Access::new(site, gateway, sources),
             methods: site.methods.or(gateway.methods).unwrap_or_default(),
             rules: site.rules.iter().chain(&gateway.rules).map(|file| RuleSet::of(file)).collect(),
+            crawlers: Declared::new(&gateway.crawlers),
             refused_targets: (site.refused_targets.iter().chain(&gateway.refused_targets).next())
                 .map_or_else(HashSet::new, |hosts| hosts.iter().cloned().collect()),
             rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),

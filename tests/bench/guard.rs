@@ -1,129 +1,82 @@
-//! What request rules cost: 1,000 rules as operators write them, asked of usual requests, together and one after the
-//! other.
+//! What the guard's look-ups cost.
 //!
-//! `cargo bench --bench guard` prints the figures.
+//! `cargo bench --bench guard` prints the figures; `-- --prefixes N` sets how many prefixes of each protocol a set has
+//! (100,000).
 
-use std::{fmt::Write as _, hint::black_box, ops::ControlFlow, path::Path, time::Instant};
-
-use waypost::{
-    config::{Gateway, RequestRule},
-    guard::{Crawlers, RuleSet, View},
+use std::{
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Instant,
 };
 
-const ROUNDS: usize = 7;
-const REQUESTS: usize = 20_000;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use waypost::guard::addresses::AddressSet;
 
-const BROWSER: &str =
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
+const ROUNDS: usize = 7;
+const LOOKUPS: usize = 1_000_000;
 
 fn main() {
-    for count in [10, 100, 1_000] {
-        let rules = rules(count);
-        let start = Instant::now();
-        let together = RuleSet::new(&rules);
-        let compiled = start.elapsed();
-        let alone: Vec<RuleSet> = rules.iter().map(|rule| RuleSet::new(std::slice::from_ref(rule))).collect();
-        let requests: Vec<Asked> = (0..REQUESTS).map(Asked::new).collect();
-        let hits: usize = requests.iter().map(|asked| holding(&together, asked)).sum();
-        let naive: usize = requests.iter().take(500).map(|asked| one_by_one(&alone, asked)).sum();
-        assert_eq!(naive, requests.iter().take(500).map(|asked| holding(&together, asked)).sum());
-        let ours = median(|| per_request(&requests, |asked| holding(&together, asked)));
-        let peer = median(|| per_request(&requests[..500], |asked| one_by_one(&alone, asked)));
+    let mut args = std::env::args().skip_while(|arg| arg != "--prefixes");
+    let prefixes = args.nth(1).and_then(|value| value.parse().ok()).unwrap_or(100_000);
+    addresses(prefixes);
+}
+
+fn addresses(prefixes: usize) {
+    let mut random = Random(7);
+    let v4: Vec<IpNet> = (0..prefixes)
+        .map(|_| {
+            let address = Ipv4Addr::from_bits(random.next() as u32);
+            Ipv4Net::new_assert(address, 20 + (random.next() % 13) as u8).into()
+        })
+        .collect();
+    let v6: Vec<IpNet> = (0..prefixes)
+        .map(|_| {
+            let address = Ipv6Addr::from_bits(0x2000_u128 << 112 | u128::from(random.next()) << 48);
+            Ipv6Net::new_assert(address, 32 + (random.next() % 33) as u8).into()
+        })
+        .collect();
+    let start = Instant::now();
+    let set: AddressSet = v4.iter().chain(&v6).copied().collect();
+    println!(
+        "addresses: {} prefixes, {} ranges, {:.1} MB, built in {:.0} ms",
+        2 * prefixes,
+        set.ranges(),
+        set.bytes() as f64 / 1e6,
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    let mut v4_address = |random: &mut Random| IpAddr::V4(Ipv4Addr::from_bits(random.next() as u32));
+    let mut v6_address =
+        |random: &mut Random| IpAddr::V6(Ipv6Addr::from_bits(0x2000_u128 << 112 | u128::from(random.next()) << 48));
+    for (name, address) in
+        [("IPv4", &mut v4_address as &mut dyn FnMut(&mut Random) -> IpAddr), ("IPv6", &mut v6_address)]
+    {
+        let asked: Vec<IpAddr> = (0..LOOKUPS).map(|_| address(&mut random)).collect();
+        let mut rounds: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let start = Instant::now();
+                let hits = asked.iter().filter(|address| set.contains(**address)).count();
+                black_box(hits);
+                start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64
+            })
+            .collect();
+        rounds.sort_by(f64::total_cmp);
         println!(
-            "{count:>5} rules: {ours:>7.0} ns a request (one after the other: {peer:.0} ns), {hits} hits of {REQUESTS}, compiled in {:.1} ms",
-            compiled.as_secs_f64() * 1e3
+            "  {name} look-up          {:.0} ns, worst round {:.0} ns   (target < 1000 ns)",
+            rounds[ROUNDS / 2],
+            rounds[ROUNDS - 1]
         );
     }
 }
 
-/// Rules of all kinds, as often as operators write them.
-fn rules(count: usize) -> Vec<RequestRule> {
-    let mut text = String::new();
-    for n in 0..count {
-        let condition = match n % 20 {
-            0..=5 => format!("path = [\"/app{n}/admin/{{*rest}}\", \"/backup-{n}.zip\"]"),
-            6..=8 => format!("path = [\"/old{n}/{{name}}.asp\"]\nmethod = [\"POST\"]"),
-            9..=13 => format!("user-agent = {{ contains = [\"Scanner-{n}/\", \"harvest{n}\"] }}"),
-            14 => format!("user-agent = {{ regex = \"^(curl|wget|python-requests)/{n}\\\\.\" }}"),
-            15 => format!("query = {{ name = \"id\", contains = [\"union select {n}\", \"sleep({n})\"] }}"),
-            16 => format!("header = {{ name = \"referer\", contains = [\"spam{n}.example\"] }}"),
-            17 => format!("client = [\"10.{}.{}.0/24\"]\npath = [\"/login{n}\"]", n / 256, n % 256),
-            18 => format!("client = [\"172.{}.{}.0/24\", \"2001:db8:{n:x}::/48\"]", 16 + n / 256, n % 256),
-            _ => format!(
-                "any = [{{ path-regex = \"/shell{n}\\\\.(jsp|php)$\" }}, {{ header = {{ name = \"x-scan\", is = [\"{n}\"] }} }}]\nnot = {{ client = [\"192.0.2.0/24\"] }}"
-            ),
-        };
-        let _ = write!(text, "[[guard.rule]]\n{condition}\nlog = true\n");
+/// SplitMix64: the same numbers each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
-    let (gateway, faults) = Gateway::parse("gateway.toml", text, Path::new(""));
-    assert!(faults.is_empty(), "{:?}", faults.first());
-    gateway.guard.rules[0].rules.clone()
-}
-
-/// A request as browsers send them; one of fifty meets a rule.
-struct Asked {
-    target: String,
-    fields: Vec<(String, String)>,
-}
-
-impl Asked {
-    fn new(n: usize) -> Self {
-        let target = match n % 50 {
-            0 => format!("/app{}/admin/{n}", n % 6),
-            _ => {
-                format!("/art/20{:02}/{}/{}/art_{}_{n}.html?id={n}&from=home", n % 19, n % 12 + 1, n % 28 + 1, n % 7919)
-            }
-        };
-        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let fields = vec![
-            field("user-agent", BROWSER),
-            field("accept", "text/html,application/xhtml+xml"),
-            field("referer", "https://www.example.org/news/index.html"),
-        ];
-        Asked { target, fields }
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            site: "old",
-            method: "GET",
-            host: Some(b"old.example"),
-            target: self.target.as_bytes(),
-            secure: true,
-            client: Some([203, 0, 113, 9].into()),
-            fields: &self.fields,
-        }
-    }
-}
-
-/// How many rules hold.
-fn holding(set: &RuleSet, asked: &Asked) -> usize {
-    thread_local! {
-        static CRAWLERS: Crawlers = Crawlers::new(&[], &[]);
-    }
-    let mut count = 0;
-    let mut tell = |_: &_| {
-        count += 1;
-        ControlFlow::Continue(())
-    };
-    let _ = CRAWLERS.with(|crawlers| set.holding(&black_box(asked).view(), crawlers, &mut Vec::new(), &mut tell));
-    count
-}
-
-fn one_by_one(sets: &[RuleSet], asked: &Asked) -> usize {
-    sets.iter().map(|set| holding(set, asked)).sum()
-}
-
-/// Nanoseconds a request.
-fn per_request(requests: &[Asked], of: impl Fn(&Asked) -> usize) -> f64 {
-    let start = Instant::now();
-    let hits: usize = requests.iter().map(of).sum();
-    black_box(hits);
-    start.elapsed().as_nanos() as f64 / requests.len() as f64
-}
-
-fn median(run: impl Fn() -> f64) -> f64 {
-    let mut values: Vec<f64> = (0..ROUNDS).map(|_| run()).collect();
-    values.sort_by(f64::total_cmp);
-    values[ROUNDS / 2]
 }

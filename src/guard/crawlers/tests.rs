@@ -39,7 +39,7 @@ const BAIDU: &str = "Mozilla/5.0 (compatible; Baiduspider/2.0; +http://www.baidu
 
 /// What is known of a client that calls itself by `agent`, when DNS has answered. Nobody waits for that on a request's
 /// way.
-fn looks(crawlers: &Crawlers, client: &str, agent: &str, names: &[&str]) -> Option<Standing> {
+fn looks((declared, crawlers): (&Declared, &Crawlers), client: &str, agent: &str, names: &[&str]) -> Option<Standing> {
     let fields = vec![("User-Agent".to_owned(), agent.to_owned())];
     let client = ip(client);
     let names: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
@@ -52,7 +52,7 @@ fn looks(crawlers: &Crawlers, client: &str, agent: &str, names: &[&str]) -> Opti
         client: Some(client),
         fields: &fields,
     };
-    let is_known_as = |standing| crawlers.is_known_as(standing, &names, &view);
+    let is_known_as = |standing| crawlers.is_known_as(declared, standing, &names, &view);
     let is_asked_of_dns = !crawlers.known.contains_key(&client.to_canonical());
     let verified = is_known_as(Standing::Verified);
     if !crawlers.known.contains_key(&client.to_canonical()) {
@@ -98,8 +98,9 @@ fn a_name_that_gives_the_address_proves_a_crawler() {
         asked: Mutex::default(),
     };
     let told = Arc::new(told);
-    let crawlers = Crawlers::with_names(&known_crawlers(), told.clone());
-    let baidu = |client| looks(&crawlers, client, BAIDU, &["baidu"]);
+    let declared = Declared::new(&known_crawlers());
+    let crawlers = (&declared, &Crawlers::with_names(told.clone()));
+    let baidu = |client| looks(crawlers, client, BAIDU, &["baidu"]);
     assert_eq!(baidu("116.179.32.1"), Some(Verified));
     assert_eq!(baidu("::ffff:116.179.32.1"), Some(Verified));
     assert_eq!(baidu("203.0.113.1"), Some(Impostor));
@@ -110,10 +111,10 @@ fn a_name_that_gives_the_address_proves_a_crawler() {
     assert_eq!(baidu("192.0.2.1"), None);
     assert_eq!(baidu("203.0.113.5"), Some(Verified));
     // What is known of an address holds for every crawler.
-    assert_eq!(looks(&crawlers, "66.249.66.1", BAIDU, &["*"]), Some(Impostor));
-    assert_eq!(looks(&crawlers, "66.249.66.1", "Googlebot/2.1", &["*"]), Some(Verified));
-    assert_eq!(looks(&crawlers, "66.249.66.1", "Googlebot/2.1", &["baidu", "bing"]), None);
-    assert_eq!(looks(&crawlers, "66.249.66.1", "curl/8", &["*"]), None);
+    assert_eq!(looks(crawlers, "66.249.66.1", BAIDU, &["*"]), Some(Impostor));
+    assert_eq!(looks(crawlers, "66.249.66.1", "Googlebot/2.1", &["*"]), Some(Verified));
+    assert_eq!(looks(crawlers, "66.249.66.1", "Googlebot/2.1", &["baidu", "bing"]), None);
+    assert_eq!(looks(crawlers, "66.249.66.1", "curl/8", &["*"]), None);
     let asked = told.asked.lock().unwrap().clone();
     assert!(!asked.iter().any(|name| name.contains("evil")), "{asked:?}");
     assert_eq!(asked.iter().filter(|name| *name == "116.179.32.1").count(), 1, "{asked:?}");
@@ -124,14 +125,20 @@ fn networks_need_no_names() {
     let mut own = known_crawlers();
     own.retain(|crawler| crawler.name == "360");
     assert_eq!(
-        looks(&Crawlers::with_names(&own, Arc::new(Told::default())), "203.0.113.7", "360Spider", &["360"]),
+        looks(
+            (&Declared::new(&own), &Crawlers::with_names(Arc::new(Told::default()))),
+            "203.0.113.7",
+            "360Spider",
+            &["360"]
+        ),
         None
     );
     own[0].networks = vec!["203.0.113.0/24".parse().unwrap()];
-    let crawlers = Crawlers::with_names(&own, Arc::new(Told::default()));
-    assert_eq!(looks(&crawlers, "203.0.113.7", "360Spider", &["360"]), Some(Standing::Verified));
-    assert_eq!(looks(&crawlers, "198.51.100.7", "360Spider", &["360"]), Some(Standing::Impostor));
-    assert!(crawlers.asked.get().is_none(), "nobody had to be asked");
+    let declared = Declared::new(&own);
+    let crawlers = (&declared, &Crawlers::with_names(Arc::new(Told::default())));
+    assert_eq!(looks(crawlers, "203.0.113.7", "360Spider", &["360"]), Some(Standing::Verified));
+    assert_eq!(looks(crawlers, "198.51.100.7", "360Spider", &["360"]), Some(Standing::Impostor));
+    assert!(crawlers.1.asked.get().is_none(), "nobody had to be asked");
 }
 
 /// Answers three questions, then is silent: a reverse name, its address, and that another address has none.
@@ -174,11 +181,12 @@ fn a_server_is_asked_as_dns_has_it() {
         names.sort();
         names
     });
-    let crawlers = Crawlers::new(&known_crawlers(), &[address]);
-    assert_eq!(looks(&crawlers, "116.179.32.1", BAIDU, &["baidu"]), Some(Standing::Verified));
-    assert_eq!(looks(&crawlers, "116.179.32.2", BAIDU, &["baidu"]), Some(Standing::Impostor));
+    let declared = Declared::new(&known_crawlers());
+    let crawlers = (&declared, &Crawlers::new(&[address]));
+    assert_eq!(looks(crawlers, "116.179.32.1", BAIDU, &["baidu"]), Some(Standing::Verified));
+    assert_eq!(looks(crawlers, "116.179.32.2", BAIDU, &["baidu"]), Some(Standing::Impostor));
     // The server fails, and is then gone.
-    assert_eq!(looks(&crawlers, "116.179.32.3", BAIDU, &["baidu"]), None);
+    assert_eq!(looks(crawlers, "116.179.32.3", BAIDU, &["baidu"]), None);
     let names = [
         "1.32.179.116.in-addr.arpa.",
         "2.32.179.116.in-addr.arpa.",
@@ -201,10 +209,11 @@ fn a_flood_of_claims_is_bounded() {
             std::future::pending().await
         }
     }
-    let crawlers = Crawlers::with_names(&known_crawlers(), Arc::new(Silent));
-    let baidu = &crawlers.crawlers[0];
+    let declared = Declared::new(&known_crawlers());
+    let crawlers = Crawlers::with_names(Arc::new(Silent));
+    let baidu = &declared.crawlers[0];
     for number in 0..20_000u32 {
-        assert_eq!(crawlers.standing(baidu, IpAddr::from(number.to_be_bytes())), None);
+        assert_eq!(crawlers.standing(&declared, baidu, IpAddr::from(number.to_be_bytes())), None);
     }
     crawlers.known.run_pending_tasks();
     let waiting = crawlers.known.entry_count();

@@ -49,8 +49,8 @@ fn rules(text: &str) -> Vec<RequestRule> {
 /// The labels of the rules that hold, whatever they do.
 fn all_holding(set: &RuleSet, asked: &Asked) -> Vec<Arc<str>> {
     let mut labels = Vec::new();
-    let crawlers = Crawlers::new(&[], &[]);
-    let flow = set.holding(&asked.view(), &crawlers, &mut Vec::new(), &mut |rule| {
+    let crawlers = (&Declared::default(), &Crawlers::new(&[]));
+    let flow = set.holding(&asked.view(), crawlers, &mut Vec::new(), &mut |rule| {
         labels.push(rule.label.clone());
         ControlFlow::Continue(())
     });
@@ -129,7 +129,7 @@ fn rules_are_told_in_order_until_it_is_enough() {
     ));
     let told = |asked: &Asked| {
         let mut labels = Vec::new();
-        let _ = set.holding(&asked.view(), &Crawlers::new(&[], &[]), &mut Vec::new(), &mut |rule| {
+        let _ = set.holding(&asked.view(), (&Declared::default(), &Crawlers::new(&[])), &mut Vec::new(), &mut |rule| {
             labels.push(rule.label.to_string());
             if rule.action.is_last() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

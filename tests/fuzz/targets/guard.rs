@@ -7,7 +7,7 @@ use std::{ops::ControlFlow, path::Path, time::Instant};
 use libfuzzer_sys::fuzz_target;
 use waypost::{
     config::{Gateway, GuardSettings, RequestAction},
-    guard::{Crawlers, Guard, Notes, Policy, RuleSet, Ruling, View},
+    guard::{Crawlers, Declared, Guard, Notes, Policy, RuleSet, Ruling, Sources, View},
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -31,11 +31,11 @@ fuzz_target!(|data: &[u8]| {
     let method = fields.iter().find(|(name, _)| name == "method").map_or("GET", |(_, value)| value);
     let client = fields.iter().find_map(|(name, value)| value.parse().ok().filter(|_| name == "client"));
     let view = View { site: "", method, host: Some(b"old.example"), target, secure: false, client, fields: &fields };
-    let crawlers = Crawlers::new(&[], &[]);
+    let crawlers = (&Declared::default(), &Crawlers::new(&[]));
     let Some(file) = gateway.guard.rules.first() else { return };
     let holding = |set: &RuleSet| {
         let mut places = Vec::new();
-        let _ = set.holding(&view, &crawlers, &mut Vec::new(), &mut |rule| {
+        let _ = set.holding(&view, crawlers, &mut Vec::new(), &mut |rule| {
             places.push(rule.place.clone());
             ControlFlow::Continue(())
         });
@@ -48,8 +48,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(holding(&RuleSet::new(&file.rules)), alone);
     }
     let now = Instant::now();
-    let policy = Policy::new(&GuardSettings::default(), &gateway.guard);
-    let ruling = Guard::new(1, Crawlers::new(&[], &[]), now).admit(&policy, &view, now, &mut Notes::default(), &mut ());
+    let policy = Policy::new(&GuardSettings::default(), &gateway.guard, &Sources::default());
+    let ruling = Guard::new(1, Crawlers::new(&[]), now).admit(&policy, &view, now, &mut Notes::default(), &mut ());
     match ruling {
         Ruling::Admit => {}
         Ruling::Refuse(denial) => assert!((400..600).contains(&denial.status)),
