@@ -131,11 +131,7 @@ impl Responder {
             metrics,
             clock,
             cache_control: gateway.cache_control.clone(),
-            guard: Arc::new(Guard::new(
-                gateway.rate_entries,
-                Crawlers::new(&gateway.crawlers, &gateway.crawler_dns),
-                Instant::now(),
-            )),
+            guard: Arc::new(Guard::new(gateway.rate_entries, Crawlers::new(&gateway.crawler_dns), Instant::now())),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
             room: Arc::new(Semaphore::new(ROOM)),

@@ -76,7 +76,7 @@ fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked
     };
     let now = Instant::now();
     // Nobody waits here for what DNS says of a crawler: none is verified.
-    let crawlers = Crawlers::new(&[], &[]);
+    let crawlers = Crawlers::new(&[]);
     let ruling = Guard::new(1, crawlers, now).admit(policy, &view, now, &mut Notes::default(), steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());

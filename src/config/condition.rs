@@ -4,12 +4,13 @@
 //! ["/search/{*rest}"] }`. A list holds if one of its items does. So a table says "and", a list says "or", and `all`,
 //! `any` and `not` are only needed for what that can't say.
 
-use std::{net::IpAddr, ops::Range};
+use std::ops::Range;
 
 use ipnet::IpNet;
 
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::keys::{Key, Kind, key};
+use super::network::{Network, NetworkError};
 use super::pattern::{MAX_PATTERN, Pattern, TOO_LARGE, TOO_LARGE_HINT};
 use super::reader::{At, Table};
 use super::template::Fault;
@@ -165,6 +166,10 @@ static OUTER: [Key; 13] = with_conditions(&INNER);
 
 /// The keys of a condition, which a rule has beside its own.
 pub(super) const CONDITION: [Key; 13] = with_conditions(&OUTER);
+
+/// The tables that stand in many places, by the names that the schema gives them.
+pub(super) static SHARED: [(&str, &[Key]); 3] =
+    [("condition", &OUTER), ("inner-condition", &INNER), ("innermost-condition", &INNERMOST)];
 
 const fn with_conditions(inner: &'static [Key]) -> [Key; 13] {
     let all = key("all", Kind::Tables(inner), "", "Conditions that must all hold.");
@@ -468,11 +473,10 @@ impl<'a> Conditions<'a> {
 
 /// A network or an address as files have them; else what to write instead.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    match network {
-        Ok(network) if network.trunc() == network => Ok(network),
-        Ok(network) => Err(format!("write `{}`, or `{}` for the one address", network.trunc(), network.addr())),
-        Err(_) => Err("a network such as `10.0.0.0/8` or `2001:db8::/32`, or an address".to_owned()),
+    match text.parse::<Network>() {
+        Ok(Network { network, has_host_bits: false }) => Ok(network),
+        Ok(Network { network, .. }) => Err(format!("write `{network}`, or the address alone")),
+        Err(_) => Err(NetworkError::HINT.to_owned()),
     }
 }
 

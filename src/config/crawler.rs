@@ -9,7 +9,7 @@ use super::reader::{At, Role, Table, read};
 use crate::model::Host;
 
 /// A crawler that rules can ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CrawlerSettings {
     /// As rules name it.
     pub name: String,

@@ -71,9 +71,7 @@ pub struct Gateway {
     pub frozen_file: Option<PathBuf>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
-    /// Crawlers that rules can ask for.
-    pub crawlers: Vec<CrawlerSettings>,
-    /// DNS servers that verify them; the system's where there are none.
+    /// DNS servers that verify crawlers; the system's where there are none.
     pub crawler_dns: Vec<SocketAddr>,
     /// Clients whose rates are remembered.
     pub rate_entries: usize,
@@ -222,7 +220,6 @@ impl Gateway {
             allowed_targets: reader.allowed_targets(),
             frozen: reader.frozen(),
             frozen_file: reader.find("guard", |table| table.text("frozen-file")).map(|at| folder.join(at.value)),
-            crawlers: reader.crawlers(),
             crawler_dns: reader.crawler_dns(),
             guard: reader.guard(folder),
             countries: reader.find("guard", |table| table.text("countries")).map(|at| folder.join(at.value)),
@@ -235,7 +232,7 @@ impl Gateway {
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
-        let crawlers: Vec<String> = gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect();
+        let crawlers: Vec<String> = gateway.guard.crawlers.iter().map(|crawler| crawler.name.clone()).collect();
         faults.extend(gateway.guard.rules.iter().flat_map(|rules| rules.unknown_crawlers(&crawlers)));
         drop_echoes(&mut faults);
         faults.sort_by_key(|fault| (fault.line, fault.column));
@@ -533,7 +530,7 @@ impl<'a> Reader<'a> {
             self.faults.push(self.file.error(code, span, message).maybe_hint(hint));
         });
         let rules = request_rule::of_file(self.file, self.top, &mut self.faults);
-        GuardSettings { rules: rules.into_iter().collect(), ..settings }
+        GuardSettings { rules: rules.into_iter().collect(), crawlers: self.crawlers(), ..settings }
     }
 
     /// The file's crawlers, and those of the gateway's own whose names it does not take.

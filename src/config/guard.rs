@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::crawler::CRAWLER;
+use super::crawler::{CRAWLER, CrawlerSettings};
 use super::diagnostic::suggestion;
 use super::gateway::quote_all;
 use super::keys::Scope;
@@ -33,6 +33,8 @@ pub struct GuardSettings {
     pub client_concurrency: Option<u32>,
     /// What is done with requests that are like this or that: the nearest file's rules come first.
     pub rules: Vec<Arc<RequestRules>>,
+    /// Crawlers that rules can ask for; only gateway.toml has any.
+    pub crawlers: Vec<CrawlerSettings>,
     /// Hosts that rules send clients to and may not, where that is known: those redirects are refused.
     pub refused_targets: Option<Vec<Host>>,
     /// Networks that are refused.
@@ -123,6 +125,7 @@ impl GuardSettings {
             client_concurrency: number("client-concurrency").map(|most| most as u32),
             // Whoever has the files adds the rules: each file's are read once.
             rules: Vec::new(),
+            crawlers: Vec::new(),
             refused_targets: None,
             strict: strict(layers, tell),
             extra_probes: extra_probes(layers, tell),
@@ -367,7 +370,7 @@ pub const GUARD: &[Key] = &[
             "crawler-dns",
             Kind::Texts,
             "[]",
-            "DNS servers that verify crawlers, such as [\"10.0.0.53\"] or with a port. Those of /etc/resolv.conf where there are none. Nobody is asked unless a rule needs it.",
+            "DNS servers that verify crawlers, from the start of the gateway on, such as [\"10.0.0.53\"] or with a port. Those of /etc/resolv.conf where there are none. Nobody is asked unless a rule needs it.",
         ),
     ),
     key(

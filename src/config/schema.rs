@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::condition::SHARED;
 use super::keys::{self, Key, Kind};
 
 /// The schema of site files and `defaults.toml`.
@@ -21,6 +22,8 @@ fn top(title: &str, keys: &[Key]) -> Value {
     let mut schema = table(keys, false);
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
     schema.insert("title".to_owned(), json!(title));
+    let shared = SHARED.iter().map(|(name, keys)| ((*name).to_owned(), Value::Object(table(keys, true))));
+    schema.insert("definitions".to_owned(), Value::Object(shared.collect()));
     Value::Object(schema)
 }
 
@@ -37,6 +40,15 @@ fn table(keys: &[Key], with_required: bool) -> Map<String, Value> {
     schema
 }
 
+/// A table within another: those that stand in many places are written once.
+fn inner(keys: &'static [Key]) -> Map<String, Value> {
+    match SHARED.iter().find(|(_, shared)| std::ptr::eq(*shared, keys)) {
+        // Beside `$ref` editors of this draft would not see the description.
+        Some((name, _)) => as_map(json!({ "allOf": [{ "$ref": format!("#/definitions/{name}") }] })),
+        None => table(keys, true),
+    }
+}
+
 fn property(key: &Key) -> Value {
     let mut schema = match key.kind {
         Kind::Text => as_map(json!({ "type": "string" })),
@@ -47,8 +59,8 @@ fn property(key: &Key) -> Value {
         Kind::Status => as_map(json!({ "enum": ["permanent", "temporary", 301, 302, 303, 307, 308] })),
         // TOML dates reach JSON Schema validators as strings in some editors and as their own type in others.
         Kind::Date => Map::new(),
-        Kind::Table(keys) => table(keys, true),
-        Kind::Tables(keys) => as_map(json!({ "type": "array", "items": table(keys, true) })),
+        Kind::Table(keys) => inner(keys),
+        Kind::Tables(keys) => as_map(json!({ "type": "array", "items": inner(keys) })),
         Kind::Named(keys) => as_map(json!({ "type": "object", "additionalProperties": table(keys, true) })),
     };
     schema.insert("description".to_owned(), json!(key.doc));

@@ -23,8 +23,8 @@ use moka::{Expiry, sync::Cache};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::View;
+use super::addresses::AddressSet;
 use super::names::{Names, SystemNames, Unanswered};
-use super::networks::Networks;
 use super::text::of_field;
 use crate::config::CrawlerSettings;
 use crate::config::condition::Standing;
@@ -48,13 +48,23 @@ const REFUTED: Duration = Duration::from_secs(3600);
 const UNANSWERED: Duration = Duration::from_secs(300);
 const AWAITED: Duration = Duration::from_secs(60);
 
-/// The crawlers of a gateway, and what is known of addresses.
+/// What is known of addresses; one for a process, whatever is reloaded.
 pub struct Crawlers {
-    crawlers: Vec<Crawler>,
     known: Cache<IpAddr, Known>,
     names: Arc<dyn Names>,
-    asked: OnceLock<mpsc::Sender<IpAddr>>,
+    asked: OnceLock<mpsc::Sender<Question>>,
 }
+
+/// The crawlers that a gateway.toml declares.
+#[derive(Debug, Default)]
+pub struct Declared {
+    crawlers: Vec<Crawler>,
+    /// Of all of them.
+    domains: Arc<HashSet<String>>,
+}
+
+/// An address, and the domains that its names are looked for in.
+type Question = (IpAddr, Arc<HashSet<String>>);
 
 #[derive(Debug)]
 struct Crawler {
@@ -63,8 +73,7 @@ struct Crawler {
     user_agents: Vec<String>,
     /// In lower case, without a dot in front.
     domains: Vec<String>,
-    networks: Networks,
-    has_networks: bool,
+    networks: AddressSet,
 }
 
 /// What is known of an address.
@@ -78,22 +87,29 @@ enum Known {
     Awaited,
 }
 
-impl Crawlers {
-    /// Crawlers as gateway.toml has them; `servers` are asked for names, those of the system where there are none.
-    pub fn new(crawlers: &[CrawlerSettings], servers: &[SocketAddr]) -> Self {
-        Crawlers::with_names(crawlers, Arc::new(SystemNames::new(servers)))
-    }
-
-    fn with_names(crawlers: &[CrawlerSettings], names: Arc<dyn Names>) -> Self {
+impl Declared {
+    /// Crawlers as gateway.toml has them.
+    pub fn new(crawlers: &[CrawlerSettings]) -> Self {
+        let domains = crawlers.iter().flat_map(|crawler| &crawler.domains).map(|domain| domain.as_str().to_owned());
+        let domains = Arc::new(domains.collect());
         let crawlers = crawlers.iter().map(|crawler| Crawler {
             name: crawler.name.clone(),
             user_agents: crawler.user_agents.clone(),
             domains: crawler.domains.iter().map(|domain| domain.as_str().to_owned()).collect(),
-            networks: Networks::new(&crawler.networks),
-            has_networks: !crawler.networks.is_empty(),
+            networks: crawler.networks.iter().copied().collect(),
         });
+        Declared { crawlers: crawlers.collect(), domains }
+    }
+}
+
+impl Crawlers {
+    /// Nothing is known yet; `servers` are asked for names, those of the system where there are none.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Crawlers::with_names(Arc::new(SystemNames::new(servers)))
+    }
+
+    fn with_names(names: Arc<dyn Names>) -> Self {
         Crawlers {
-            crawlers: crawlers.collect(),
             known: Cache::builder().max_capacity(MAX_KNOWN).expire_after(ForAWhile).build(),
             names,
             asked: OnceLock::new(),
@@ -102,7 +118,13 @@ impl Crawlers {
 
     /// Whether the client says that it is one of these crawlers (`*`: any), and this is known of its word. If nothing is
     /// known, DNS is asked, for the next time.
-    pub(super) fn is_known_as(&self, standing: Standing, names: &[Box<str>], view: &View<'_>) -> bool {
+    pub(super) fn is_known_as(
+        &self,
+        declared: &Declared,
+        standing: Standing,
+        names: &[Box<str>],
+        view: &View<'_>,
+    ) -> bool {
         let Some(client) = view.client.map(|client| client.to_canonical()) else { return false };
         let mut agent = String::new();
         view.fields.each("user-agent", &mut |value| {
@@ -111,10 +133,10 @@ impl Crawlers {
         });
         let mut verified = false;
         let mut refuted = false;
-        for crawler in &self.crawlers {
+        for crawler in &declared.crawlers {
             let is_asked_for = names.iter().any(|name| **name == *"*" || **name == *crawler.name);
             if is_asked_for && crawler.user_agents.iter().any(|own| agent.contains(own)) {
-                match self.standing(crawler, client) {
+                match self.standing(declared, crawler, client) {
                     Some(Standing::Verified) => verified = true,
                     Some(Standing::Impostor) => refuted = true,
                     None => {}
@@ -127,37 +149,36 @@ impl Crawlers {
         }
     }
 
-    fn standing(&self, crawler: &Crawler, client: IpAddr) -> Option<Standing> {
+    fn standing(&self, declared: &Declared, crawler: &Crawler, client: IpAddr) -> Option<Standing> {
         if crawler.networks.contains(client) {
             return Some(Standing::Verified);
         }
         if crawler.domains.is_empty() {
-            return crawler.has_networks.then_some(Standing::Impostor);
+            return (!crawler.networks.is_empty()).then_some(Standing::Impostor);
         }
         match self.known.get(&client) {
             Some(Known::Names(names)) if names.iter().any(|name| crawler.has(name)) => Some(Standing::Verified),
             Some(Known::Names(_)) => Some(Standing::Impostor),
             Some(Known::Unanswered | Known::Awaited) => None,
             None => {
-                self.ask(client);
+                self.ask(client, &declared.domains);
                 None
             }
         }
     }
 
-    fn ask(&self, client: IpAddr) {
+    fn ask(&self, client: IpAddr, domains: &Arc<HashSet<String>>) {
         self.known.insert(client, Known::Awaited);
         let asked = self.asked.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(MAX_WAITING);
-            let domains = self.crawlers.iter().flat_map(|crawler| &crawler.domains).cloned().collect();
-            let asker = Asker { known: self.known.clone(), names: self.names.clone(), domains: Arc::new(domains) };
+            let asker = Asker { known: self.known.clone(), names: self.names.clone() };
             let spawned = thread::Builder::new().name("crawlers".to_owned()).spawn(move || asker.run(receiver));
             if let Err(error) = spawned {
                 log::error!("guard: no thread to verify crawlers: {error}");
             }
             sender
         });
-        if asked.try_send(client).is_err() {
+        if asked.try_send((client, domains.clone())).is_err() {
             self.known.invalidate(&client);
         }
     }
@@ -165,7 +186,7 @@ impl Crawlers {
 
 impl fmt::Debug for Crawlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crawlers").field("crawlers", &self.crawlers.len()).finish_non_exhaustive()
+        f.debug_struct("Crawlers").field("known", &self.known.entry_count()).finish_non_exhaustive()
     }
 }
 
@@ -207,23 +228,21 @@ impl Expiry<IpAddr, Known> for ForAWhile {
 struct Asker {
     known: Cache<IpAddr, Known>,
     names: Arc<dyn Names>,
-    /// Of all crawlers.
-    domains: Arc<HashSet<String>>,
 }
 
 impl Asker {
     /// Until the crawlers are gone.
-    fn run(self, mut asked: mpsc::Receiver<IpAddr>) {
+    fn run(self, mut asked: mpsc::Receiver<Question>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return log::error!("guard: crawlers can't be verified: {error}"),
         };
         runtime.block_on(async move {
             let turns = Arc::new(Semaphore::new(MAX_ASKED));
-            while let Some(client) = asked.recv().await {
+            while let Some((client, domains)) = asked.recv().await {
                 // The semaphore is never closed.
                 let Ok(turn) = turns.clone().acquire_owned().await else { return };
-                let (known, names, domains) = (self.known.clone(), self.names.clone(), self.domains.clone());
+                let (known, names) = (self.known.clone(), self.names.clone());
                 tokio::spawn(async move {
                     let found = match confirmed(&*names, &domains, client).await {
                         Ok(names) => Known::Names(names.into()),

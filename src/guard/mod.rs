@@ -20,7 +20,6 @@ mod crawlers;
 mod hygiene;
 mod literals;
 mod names;
-mod networks;
 mod policy;
 mod probes;
 mod rates;
@@ -38,9 +37,10 @@ use hygiene::Hygiene;
 pub use access::Access;
 pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
-pub use crawlers::Crawlers;
+pub use crawlers::{Crawlers, Declared};
 pub use policy::Policy;
 use rates::{Asked, Rates};
+pub use rules::{Rule, RuleSet};
 pub use sources::{Refreshed, Sources};
 
 /// A request as the filters see it.
@@ -198,7 +198,7 @@ impl Guard {
         let mut ruling = None;
         let Notes { shadowed, rules, tags } = notes;
         for set in &policy.rules {
-            let flow = set.holding(view, &self.crawlers, tags, &mut |rule| {
+            let flow = set.holding(view, (&policy.crawlers, &self.crawlers), tags, &mut |rule| {
                 let action = rule.action.name();
                 trace.step("rule", || format!("{}{}", if rule.shadow { "shadow of " } else { "" }, rule.told()));
                 rules.push(Holding { rule: rule.label.clone(), action, shadow: rule.shadow });

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use super::crawlers::Declared;
 use super::probes::Probes;
 use super::rates::RateLimits;
 use super::rules::RuleSet;
@@ -22,6 +23,8 @@ pub struct Policy {
     pub(super) probes: Probes,
     /// What is done with requests that are like this or that; the nearest file's rules come first.
     pub(super) rules: Vec<Arc<RuleSet>>,
+    /// Crawlers that rules can ask for.
+    pub(super) crawlers: Declared,
     /// Hosts that rules may not send clients to.
     pub(super) refused_targets: HashSet<Host>,
     /// How many requests may come.
@@ -42,6 +45,7 @@ impl Policy {
             strict: site.strict.or(gateway.strict).unwrap_or_default(),
             probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
             rules: site.rules.iter().chain(&gateway.rules).map(|file| RuleSet::of(file)).collect(),
+            crawlers: Declared::new(&gateway.crawlers),
             refused_targets: (site.refused_targets.iter().chain(&gateway.refused_targets).next())
                 .map_or_else(HashSet::new, |hosts| hosts.iter().cloned().collect()),
             rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),

@@ -14,9 +14,9 @@ use aho_corasick::AhoCorasick;
 use regex::{Regex, RegexBuilder, bytes::RegexSet, bytes::RegexSetBuilder};
 
 use super::View;
-use super::crawlers::Crawlers;
+use super::addresses::AddressSet;
+use super::crawlers::{Crawlers, Declared};
 use super::literals::required;
-use super::networks::Networks;
 use super::text::{of_field, of_query, parameters};
 use crate::config::condition::{Condition, MAX_REGEX, Part, Standing, Test, TextTest, habits};
 use crate::config::{RequestAction, RequestRule, RequestRules};
@@ -83,7 +83,7 @@ enum Node {
 #[derive(Debug)]
 enum Predicate {
     Method(Box<[Box<str>]>),
-    Client(Networks),
+    Client(AddressSet),
     Crawler(Standing, Box<[Box<str>]>),
     Tagged(Box<[Box<str>]>),
     Path,
@@ -159,11 +159,11 @@ impl RuleSet {
     }
 
     /// Tells the rules that hold for a request, in order, until it is enough. `tags` are those that the request has, to
-    /// which those of the rules are added.
+    /// which those of the rules are added; `crawlers` are those that are declared, and what is known of clients.
     pub fn holding<'a>(
         &'a self,
         view: &View<'_>,
-        crawlers: &Crawlers,
+        crawlers: (&Declared, &Crawlers),
         tags: &mut Vec<Arc<str>>,
         tell: &mut dyn FnMut(&'a Rule) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
@@ -182,7 +182,7 @@ impl RuleSet {
 struct Look<'a, 'r> {
     set: &'a RuleSet,
     view: &'r View<'r>,
-    crawlers: &'r Crawlers,
+    crawlers: (&'r Declared, &'r Crawlers),
     scratch: &'r mut Scratch,
     tags: &'r mut Vec<Arc<str>>,
 }
@@ -253,7 +253,7 @@ impl<'a> Look<'a, '_> {
             Predicate::Method(methods) => methods.iter().any(|method| **method == *view.method),
             Predicate::Client(networks) => view.client.is_some_and(|client| networks.contains(client)),
             Predicate::Tagged(tags) => self.tags.iter().any(|tag| tags.iter().any(|asked| **asked == **tag)),
-            Predicate::Crawler(standing, names) => self.crawlers.is_known_as(*standing, names, view),
+            Predicate::Crawler(standing, names) => self.crawlers.1.is_known_as(self.crawlers.0, *standing, names, view),
             Predicate::Text(_, Some((part, regex))) => {
                 let mut found = false;
                 match part {
@@ -416,7 +416,7 @@ impl Compiler {
         let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
         let (predicate, truth, worth) = match test {
             Test::Method(methods) => (Predicate::Method(boxed(methods)), Truth::Unknown, None),
-            Test::Client(networks) => (Predicate::Client(Networks::new(networks)), Truth::Unknown, None),
+            Test::Client(networks) => (Predicate::Client(networks.iter().copied().collect()), Truth::Unknown, None),
             Test::Crawler(standing, crawlers) => {
                 let names = crawlers.iter().map(|crawler| crawler.name.as_str().into()).collect();
                 (Predicate::Crawler(*standing, names), Truth::Unknown, None)
@@ -550,7 +550,7 @@ impl Compiler {
             paths: Paths {
                 canonicalizer: Canonicalizer::new(habits(), false),
                 literals: self.path_literals,
-                patterns: sets(&self.patterns),
+                patterns: sets(&self.patterns, SET_LIMIT),
             },
             query: self.query.into_iter().map(|(name, wanted)| (name, texts(wanted))).collect(),
             fields: self.fields.into_iter().map(|(name, wanted)| (name, texts(wanted))).collect(),
@@ -562,17 +562,20 @@ impl Compiler {
 
 /// Sets of patterns: one, or as many as it takes to stay within the limits. The file was checked for that no pattern is
 /// too large by itself.
-fn sets(patterns: &[(String, u32)]) -> Vec<(RegexSet, Vec<u32>)> {
+fn sets(patterns: &[(String, u32)], limit: usize) -> Vec<(RegexSet, Vec<u32>)> {
     if patterns.is_empty() {
         return Vec::new();
     }
     let texts = patterns.iter().map(|(text, _)| text);
-    match RegexSetBuilder::new(texts).size_limit(SET_LIMIT).dfa_size_limit(STATES_LIMIT).build() {
+    match RegexSetBuilder::new(texts).size_limit(limit).dfa_size_limit(STATES_LIMIT).build() {
         Ok(set) => vec![(set, patterns.iter().map(|(_, number)| *number).collect())],
         Err(_) if patterns.len() == 1 => Vec::new(),
         Err(_) => {
             let (one, other) = patterns.split_at(patterns.len() / 2);
-            [sets(one), sets(other)].concat()
+            [sets(one, limit), sets(other, limit)].concat()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

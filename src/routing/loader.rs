@@ -32,8 +32,6 @@ pub struct Loader {
     sources: Arc<Sources>,
     frozen: FrozenList,
     platforms: Vec<(String, Option<Host>)>,
-    /// Names of crawlers.
-    crawlers: Vec<String>,
     health_paths: Vec<String>,
     https_port: u16,
     layers: HashMap<String, (Stamp, Arc<Layer>)>,
@@ -123,7 +121,6 @@ impl Loader {
             sources: Arc::new(Sources::new(&gateway.routes)),
             frozen: FrozenList::new(gateway),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
-            crawlers: gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
             layers: HashMap::new(),
@@ -313,10 +310,12 @@ impl Loader {
         let policy = Policy {
             allowed: Arc::new(allowed),
             platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
-            crawlers: self.crawlers.clone(),
+            crawlers: self.guard.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             rules: self.guard.rules.clone(),
         };
         if policy != self.policy {
+            // Rules of gateway.toml hold for every site, and their targets are checked by each site's policy.
+            let other_rules = policy.rules != self.policy.rules || policy.crawlers != self.policy.crawlers;
             let narrower = !policy.allowed.covers(&self.policy.allowed);
             for (id, state) in &mut self.sites {
                 let own_policy = state.checked.allowed_targets.is_some();
@@ -324,7 +323,7 @@ impl Loader {
                 let by_rule = |table: &Arc<SiteTable>| table.guard.refused_targets.iter().any(|all| !all.is_empty());
                 let refused = state.faults.iter().any(|fault| fault.code == "target-not-allowed")
                     || state.live.as_ref().is_some_and(by_rule);
-                if !own_policy && (narrower || refused) && changed.insert(id.clone()) {
+                if (other_rules || !own_policy && (narrower || refused)) && changed.insert(id.clone()) {
                     // Checked again from the same files, so that the faults of the table are found anew.
                     let layers: Vec<Arc<Layer>> = state
                         .inputs

@@ -13,12 +13,13 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 44] = [
 const CODES: [&str; 45] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
     "bad-database",
+    "bad-condition",
+    "bad-crawler",
     "bad-fallback",
     "bad-filter",
     "bad-header",
@@ -56,6 +57,7 @@ const CODES: [&str; 45] = [
     "too-large",
     "unknown-capture",
     "unknown-column",
+    "unknown-crawler",
     "unknown-key",
     "unknown-platform",
     "unreachable-rule",

@@ -17,6 +17,7 @@ mod hygiene;
 mod methods;
 mod mmdb;
 mod rates;
+mod rules;
 mod targets;
 
 /// A request and what must come of it.
