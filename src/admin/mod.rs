@@ -1,235 +1,142 @@
-//! The admin address: for probes, Prometheus and the people who run the gateway. Keep it private.
+//! The admin address: for probes, Prometheus and the people who run the gateway.
 //!
-//! | Path | Answer |
-//! |---|---|
-//! | `/healthz` | 200 `ok` as long as the process answers |
-//! | `/readyz` | 200 once the first snapshot is live, else 503; with sites, faulty sites, certificates and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
-//! | `/metrics` | every metric in the text format of Prometheus |
-//! | `/purge?url=URL`, `?host=HOST`, `?tag=TAG`, `?all` | with POST: forgets cached answers |
-//! | anything else | 404 with this list |
+//! | Path | Who | Answer |
+//! |---|---|---|
+//! | `/healthz` | may read | 200 `ok` as long as the process answers |
+//! | `/readyz` | may read | 200 once the first snapshot is live, else 503; with sites, faulty sites, certificates and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
+//! | `/metrics` | may read | every metric in the text format of Prometheus |
+//! | `/purge?url=URL`, `?host=HOST`, `?tag=TAG`, `?all` | may change | with POST: forgets cached answers |
+//! | anything else | may read | 404 with this list |
 //!
-//! Owns: these answers. Never does: changing anything else.
+//! The way of a request: TLS, where there is a certificate for it ([`tls`]) → the host asked for and the page it comes from
+//! ([`access`]) → who it is: a token ([`tokens`], [`proof`]), a client certificate, or whoever can connect, where neither is
+//! asked for → what he may do → the answer ([`answers`]), for changes by way of the [`audit`] log.
 //!
-//! [`respond`] makes the answers without any type of Pingora; [`Admin`] is the thin service around it.
+//! Owns: these answers, the tokens and the audit log. Never does: deciding what citizens get.
+//!
+//! Invariants: an address that other machines can reach asks who it is; who is not let in learns nothing but why; what
+//! is changed is in the audit log before it is; no client holds anything for longer than a bounded time, and nobody can keep
+//! the machine busy by guessing tokens.
+//!
+//! Called by: `server` ([`Admin::open`], [`AdminService`]) and `cli` ([`tokens`], [`audit`]).
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
-use pingora::apps::http_app::ServeHttp;
-use pingora::protocols::http::ServerSession;
+use http::{Method, StatusCode, header};
+use pingora::http::RequestHeader;
+use prometheus::{IntCounterVec, Opts};
 
-use crate::cache::{Cache, KeyParts};
-use crate::monitor::{Monitor, Status};
-use crate::telemetry::Metrics;
-use crate::url::split_absolute;
+use crate::cache::Cache;
+use crate::config::{Gateway, admin::OPEN_HINT};
+use crate::door::Drain;
+use crate::monitor::Monitor;
+use crate::telemetry::{Metrics, names};
+use access::Access;
+use audit::{AuditLog, Author};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+mod access;
+pub mod answers;
+mod attempts;
+pub mod audit;
+mod proof;
+mod refusal;
+mod service;
+mod tls;
+pub mod tokens;
 
-/// What Prometheus calls its text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use answers::AdminAnswer;
+pub use refusal::Refusal;
+pub use service::AdminService;
 
-const ENDPOINTS: &str = "Not found. This is the admin address of a Waypost gateway:\n\
-    /healthz      whether the process answers\n\
-    /readyz       whether the routes are live, and what is wrong with them (?json for programs)\n\
-    /metrics      for Prometheus\n\
-    /purge        POST with ?url=, ?host=, ?tag= or ?all: forgets cached answers\n";
-
-/// The service on the admin address.
+/// What stands behind the admin address.
 pub struct Admin {
+    access: Access,
+    audit: AuditLog,
+    refused: IntCounterVec,
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
     cache: Cache,
 }
 
-/// An answer of the admin address.
-#[derive(Debug)]
-pub struct AdminAnswer {
-    /// The status.
-    pub status: StatusCode,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Vec<u8>,
+/// Why there can be no admin address. The configuration is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Anybody could use it.
+    #[error("{0}: {OPEN_HINT}")]
+    Open(String),
+    /// The tokens can't be used.
+    #[error(transparent)]
+    Tokens(#[from] tokens::TokensError),
+    /// The certificates can't be used.
+    #[error("TLS at the admin address: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A mistake in this module.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl Admin {
-    /// The service that shows `monitor` and `metrics`, and purges `cache`.
-    pub fn new(monitor: Arc<Monitor>, metrics: Arc<Metrics>, cache: Cache) -> Self {
-        Admin { monitor, metrics, cache }
+    /// What shows `monitor` and `metrics` and purges `cache`, to those whom the settings let in, until `drain` is over.
+    ///
+    /// # Errors
+    /// If the settings would let everybody in, or name files that can't be used.
+    pub fn open(
+        gateway: &Gateway,
+        monitor: Arc<Monitor>,
+        metrics: Arc<Metrics>,
+        cache: Cache,
+        drain: &Arc<Drain>,
+    ) -> Result<Arc<AdminService>, AdminError> {
+        check(gateway)?;
+        let settings = &gateway.admin_settings;
+        let access = Access::new(settings)?;
+        let tls = tls::acceptor(settings)?;
+        let help = "Requests to the admin address that were refused.";
+        let refused = IntCounterVec::new(Opts::new(names::ADMIN_REFUSED, help), &[names::REASON])?;
+        for refusal in Refusal::ALL {
+            refused.get_metric_with_label_values(&[refusal.name()])?;
+        }
+        metrics.add(refused.clone())?;
+        let audit = AuditLog::new(&settings.audit);
+        if let Some(obstacle) = audit.obstacle() {
+            log::warn!("changes through the admin address will be refused: {obstacle}");
+        }
+        let admin = Admin { access, audit, refused, monitor, metrics, cache };
+        Ok(AdminService::new(admin, tls, drain))
     }
-}
 
-#[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let head = session.req_header();
+    /// The answer to a request that was let in.
+    async fn answer(&self, head: &RequestHeader, author: Author) -> AdminAnswer {
         let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let answer = match head.method {
+        match head.method {
             Method::GET | Method::HEAD => {
-                respond(head.uri.path(), head.uri.query(), accept, &self.monitor, &self.metrics)
+                answers::respond(head.uri.path(), head.uri.query(), accept, &self.monitor, &self.metrics)
             }
-            Method::POST if head.uri.path() == "/purge" => purge(head.uri.query().unwrap_or_default(), &self.cache),
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here, and POST to /purge\n"),
-        };
-        // Bodies are not read, so a request that brings one ends the connection.
-        if !session.is_body_empty() {
-            session.set_keepalive(None);
-        }
-        let response = Response::builder()
-            .status(answer.status)
-            .header(header::CONTENT_TYPE, answer.content_type)
-            .header(header::CONTENT_LENGTH, answer.body.len())
-            .header(header::CACHE_CONTROL, "no-store")
-            .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        response.body(answer.body).unwrap_or_else(|_| Response::new(Vec::new()))
-    }
-}
-
-/// The answer to a request.
-pub fn respond(path: &str, query: Option<&str>, accept: &str, monitor: &Monitor, metrics: &Metrics) -> AdminAnswer {
-    match path {
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => {
-            let status = monitor.status();
-            let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let wants_json =
-                query.is_some_and(|query| query.split('&').any(|part| part == "json" || part.starts_with("json=")));
-            if wants_json || accept.contains(JSON) { json(code, &status) } else { text(code, &readable(&status)) }
-        }
-        "/metrics" => match metrics.text() {
-            Ok(body) => AdminAnswer { status: StatusCode::OK, content_type: METRICS, body },
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-        },
-        _ => text(StatusCode::NOT_FOUND, ENDPOINTS),
-    }
-}
-
-/// Forgets cached answers, as a query says: `url=`, `host=`, `tag=` (percent-encoded), or `all`.
-pub fn purge(query: &str, cache: &Cache) -> AdminAnswer {
-    let (what, value) = query.split_once('=').unwrap_or((query, ""));
-    let value = percent_decoded(value);
-    let bad = |why: &str| text(StatusCode::BAD_REQUEST, &format!("{why}\n"));
-    match (what, &value[..]) {
-        ("all", _) => cache.purge_all(),
-        ("url" | "host" | "tag", b"") => return bad("say which: /purge?url=https://old.example/page"),
-        ("url", url) => {
-            let Some(url) = split_absolute(url) else { return bad("a URL begins with http:// or https://") };
-            let target = if url.target.is_empty() { b"/" } else { url.target };
-            if !cache.purge_url(&KeyParts { secure: url.secure, host: url.authority, target }) {
-                return text(StatusCode::OK, "purged: nothing of it was stored\n");
+            Method::POST if head.uri.path() == "/purge" => {
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                let (audit, cache) = (self.audit.clone(), self.cache.clone());
+                let purge = move || answers::purge(&query, &author, &audit, &cache);
+                let purged = tokio::task::spawn_blocking(purge).await;
+                purged.unwrap_or_else(|_| answers::text(StatusCode::INTERNAL_SERVER_ERROR, "the purge has failed\n"))
+            }
+            _ => {
+                let told = "only GET and HEAD are answered here, and POST to /purge\n";
+                answers::text(StatusCode::METHOD_NOT_ALLOWED, told)
             }
         }
-        ("host", host) => cache.purge_host(host),
-        ("tag", tag) => cache.purge_tag(tag),
-        _ => return bad("what is to be purged: ?url=, ?host=, ?tag= or ?all"),
     }
-    text(StatusCode::OK, "purged\n")
-}
 
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-        let mut ahead = bytes.clone();
-        match (byte, hex(ahead.next()), hex(ahead.next())) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                bytes = ahead;
-            }
-            _ => out.push(byte),
+    fn refused(&self, refusal: Refusal) {
+        if let Ok(counter) = self.refused.get_metric_with_label_values(&[refusal.name()]) {
+            counter.inc();
         }
-    }
-    out
-}
-
-fn text(status: StatusCode, body: &str) -> AdminAnswer {
-    AdminAnswer { status, content_type: TEXT, body: body.as_bytes().to_vec() }
-}
-
-fn json(status: StatusCode, body: &Status) -> AdminAnswer {
-    match serde_json::to_vec_pretty(body) {
-        Ok(mut body) => {
-            body.push(b'\n');
-            AdminAnswer { status, content_type: JSON, body }
-        }
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }
 
-fn readable(status: &Status) -> String {
-    let mut out = String::new();
-    // Writing to a String can't fail.
-    let word = match status {
-        Status { stopping: true, .. } => "stopping",
-        Status { ready: true, .. } => "ready",
-        _ => "not ready: the routes are not loaded yet",
-    };
-    let _ = writeln!(out, "{word}");
-    let _ = writeln!(out, "{} sites, {} hosts, {} mappings", status.sites, status.hosts, status.mappings);
-    if let Some(last) = &status.last_reload {
-        let _ = write!(out, "last reload: {} at {:.0}, {:.0} ms", last.result, last.at, last.seconds * 1000.0);
-        let _ = writeln!(out, "{}", last.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default());
-    }
-    if status.errors + status.warnings > 0 {
-        let _ = writeln!(out, "{} errors, {} warnings", status.errors, status.warnings);
-    }
-    if let Some(certificates) = &status.certificates {
-        let _ = writeln!(out, "{} certificates for {} names", certificates.live, certificates.names);
-        if let Some(error) = &certificates.error {
-            let _ = writeln!(out, "the certificates can't be read, so they stay as they were: {error}");
-        }
-        for diagnostic in &certificates.diagnostics {
-            let _ = write!(out, "\n{diagnostic}");
-        }
-    }
-    for faulty in &status.faulty {
-        let _ = writeln!(out, "\nfaulty: {} (served from its last good state)", faulty.site);
-        for diagnostic in &faulty.diagnostics {
-            let _ = write!(out, "{diagnostic}");
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routing::{LoadReport, Snapshot};
-    use crate::telemetry::ReloadResult;
-    use crate::tls::CertReport;
-
-    #[test]
-    fn every_endpoint_of_the_list_answers() {
-        let (monitor, metrics) = (Monitor::default(), Metrics::new().unwrap());
-        let get = |path, query, accept| {
-            let answer = respond(path, query, accept, &monitor, &metrics);
-            (answer.status.as_u16(), answer.content_type, String::from_utf8(answer.body).unwrap())
-        };
-        assert_eq!(get("/healthz", None, "*/*"), (200, TEXT, "ok\n".to_owned()));
-        assert_eq!(get("/readyz", None, "*/*").0, 503);
-        assert_eq!(get("/readyz", Some("json"), "*/*").0, 503);
-        let report = LoadReport { faulty: vec!["a/b".to_owned()], ..LoadReport::default() };
-        monitor.loaded(&Snapshot::default(), &report, ReloadResult::Partial);
-        let (status, _, body) = get("/readyz", None, "*/*");
-        assert!(status == 200 && body.starts_with("ready\n") && body.contains("faulty: a/b"), "{body}");
-        monitor.certificates_failed("certs: Permission denied");
-        let (status, _, body) = get("/readyz", None, "*/*");
-        assert!(status == 200 && body.contains("can't be read, so they stay as they were: certs: Perm"), "{body}");
-        monitor.certificates(&CertReport { certificates: 2, names: 3, ..CertReport::default() });
-        monitor.loaded(&Snapshot::default(), &report, ReloadResult::Partial);
-        let body = get("/readyz", None, "*/*").2;
-        assert!(body.contains("2 certificates for 3 names\n") && !body.contains("can't be read"), "{body}");
-        for (query, accept) in [(Some("json"), "*/*"), (None, "application/json")] {
-            let (status, content_type, body) = get("/readyz", query, accept);
-            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-            assert_eq!((status, content_type, &body["faulty"][0]["site"]), (200, JSON, &"a/b".into()));
-            assert_eq!(body["last-reload"]["result"], "partial");
-        }
-        assert_eq!(get("/metrics", None, "").1, METRICS);
-        let (status, _, list) = get("/", None, "");
-        assert!(status == 404 && ["/healthz", "/readyz", "/metrics"].iter().all(|path| list.contains(path)));
-    }
+/// Whether the admin address may be as it is, the command line included.
+///
+/// # Errors
+/// If anybody could use it.
+pub fn check(gateway: &Gateway) -> Result<(), AdminError> {
+    gateway.admin_settings.objection(&gateway.admin).map_or(Ok(()), |objection| Err(AdminError::Open(objection)))
 }

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 fine, 1 something was found or failed, 2 the command line itself is wrong.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+mod admin;
+mod audit;
 mod check;
 mod explain;
 mod import;
@@ -15,7 +17,8 @@ mod report;
 mod serve;
 mod upgrade;
 
-use crate::config::{Listen, parse_date};
+use self::admin::client::AdminArgs;
+use crate::config::{Address, Listen, parse_date};
 
 /// Keeps a government's retired web addresses alive: fronts the old domains and sends every old URL to its new home.
 ///
@@ -25,7 +28,7 @@ use crate::config::{Listen, parse_date};
     name = "waypost",
     version,
     args_conflicts_with_subcommands = true,
-    after_long_help = "FILES:\n  gateway.toml  this node: addresses, platforms, policy (`waypost config` shows every knob)\n  routes/       what every node serves: a site file (TOML) per retired site, its mappings (CSV) beside it\n  certs/        certificates and keys\n\nEXAMPLES:\n  waypost                                     serve ./routes by ./gateway.toml\n  waypost check                               what is wrong with ./routes, before citizens find out\n  waypost explain http://old.example/a.htm    where an old URL goes, and which line says so\n  waypost test                                run the [[test]]s of all site files\n\nEXIT CODES:\n  0  fine\n  1  something was found, or failed\n  2  the command line is wrong\n\nENVIRONMENT:\n  WAYPOST_LOG  what is logged, such as `debug` or `waypost=debug`; overrides [log] level"
+    after_long_help = "FILES:\n  gateway.toml  this node: addresses, platforms, policy (`waypost config` shows every knob)\n  routes/       what every node serves: a site file (TOML) per retired site, its mappings (CSV) beside it\n  certs/        certificates and keys\n\nEXAMPLES:\n  waypost                                     serve ./routes by ./gateway.toml\n  waypost check                               what is wrong with ./routes, before citizens find out\n  waypost explain http://old.example/a.htm    where an old URL goes, and which line says so\n  waypost test                                run the [[test]]s of all site files\n\nEXIT CODES:\n  0  fine\n  1  something was found, or failed\n  2  the command line is wrong\n\nENVIRONMENT:\n  WAYPOST_LOG  what is logged, such as `debug` or `waypost=debug`; overrides [log] level\n  WAYPOST_TOKEN  the token that `purge` shows at the admin address"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -86,7 +89,7 @@ enum Command {
         node: NodeArgs,
         /// Admin address of the running gateway, if it was started with --admin.
         #[arg(long, value_name = "ADDR")]
-        admin: Option<SocketAddr>,
+        admin: Option<Address>,
         /// Print what came of it as JSON.
         #[arg(long)]
         json: bool,
@@ -95,12 +98,17 @@ enum Command {
     Purge {
         #[command(flatten)]
         node: NodeArgs,
-        /// Admin address of the running gateway, if it was started with --admin.
-        #[arg(long, value_name = "ADDR")]
-        admin: Option<SocketAddr>,
+        #[command(flatten)]
+        admin: AdminArgs,
         #[command(flatten)]
         what: PurgeArgs,
     },
+    /// Say who may use the admin address.
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Check the audit log of what was changed through the admin address.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -169,9 +177,9 @@ struct ServeArgs {
     /// Address for HTTPS, as --http; may be given several times.
     #[arg(long, value_name = "ADDR")]
     https: Vec<Listen>,
-    /// Address of /healthz, /readyz and /metrics.
+    /// The admin address: 127.0.0.1:9180 or unix:/run/waypost/admin.sock. Others need [admin] tokens or client-ca.
     #[arg(long, value_name = "ADDR")]
-    admin: Option<SocketAddr>,
+    admin: Option<Address>,
 }
 
 /// Runs the program.
@@ -187,7 +195,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
-        Command::Purge { node, admin, what } => purge::run(&node, admin, &what),
+        Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),
+        Command::Admin(command) => admin::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

@@ -43,8 +43,9 @@ fn effective(args: &ServeArgs) -> anyhow::Result<Option<Gateway>> {
     if !args.https.is_empty() {
         gateway.https.clone_from(&args.https);
     }
-    if let Some(admin) = args.admin {
-        gateway.admin = admin;
+    if let Some(admin) = &args.admin {
+        gateway.admin.clone_from(admin);
+        crate::admin::check(&gateway)?;
     }
     Ok(Some(gateway))
 }

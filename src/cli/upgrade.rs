@@ -1,16 +1,16 @@
 //! `waypost upgrade`.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::bail;
 
 use super::report::{print, print_and};
 use super::{NodeArgs, load};
-use crate::config::Severity;
+use crate::config::{Address, Severity};
 use crate::server::upgrade::{Outcome, ask_for_upgrade, socket_path};
 
 /// Asks the running gateway to let a new process take over, and says what came of it.
-pub(super) fn run(node: &NodeArgs, admin: Option<SocketAddr>, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(node: &NodeArgs, admin: Option<Address>, json: bool) -> anyhow::Result<ExitCode> {
     let (mut gateway, faults) = load::gateway(node)?;
     // The new process reads the file anyway; better to hear of it here.
     if faults.iter().any(|fault| fault.severity == Severity::Error) {

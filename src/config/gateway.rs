@@ -10,12 +10,13 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::admin::{self, AdminSettings};
 use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::{GuardSettings, ListFile};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
-use super::listen::Listen;
+use super::listen::{Address, Listen};
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
 use super::request_rule;
@@ -40,8 +41,10 @@ pub struct Gateway {
     pub https: Vec<Listen>,
     /// Port of HTTPS for citizens, as redirects to https name it.
     pub https_port: u16,
-    /// Address of health and metrics.
-    pub admin: SocketAddr,
+    /// The admin address: health, metrics, changes.
+    pub admin: Address,
+    /// Who may use it.
+    pub admin_settings: AdminSettings,
     /// Proxies whose X-Forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether plain addresses take HTTP/2 by prior knowledge.
@@ -180,6 +183,9 @@ impl Gateway {
         let lost_targets = ["platforms", "guard"].iter().any(|table| top.lost_within(table));
         let mut reader = Reader { file: &file, top: &top, default_top: &default_top, faults, lost_targets };
         let listen = "listen";
+        let admin = reader.address(listen, "admin");
+        let source = admin::Source { file: &file, top: &top, folder };
+        let admin_settings = admin::read(&source, &admin, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -188,7 +194,8 @@ impl Gateway {
             http: reader.listeners("http"),
             https: reader.listeners("https"),
             https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
-            admin: reader.address(listen, "admin"),
+            admin,
+            admin_settings,
             trusted_proxies: reader.networks(listen, "trusted-proxies"),
             h2c: reader.flag(listen, "h2c"),
             fast_lane: reader.flag(listen, "fast-lane"),
@@ -327,6 +334,10 @@ impl Gateway {
                 Some(value) => value,
                 None => return absent(key, out),
             },
+            ("admin", name) => match self.admin_settings.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),
@@ -455,10 +466,11 @@ impl<'a> Reader<'a> {
         listeners
     }
 
-    fn address(&mut self, table: &str, key: &str) -> SocketAddr {
+    fn address(&mut self, table: &str, key: &str) -> Address {
         let found = self.find(table, |table| table.text(key)).map(|at| At { value: at.value.clone(), span: at.span });
         let addresses = self.parsed(found.into_iter().collect(), ADDRESS_HINT);
-        addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9180)))
+        let default = || SocketAddr::from(([127, 0, 0, 1], 9180)).into();
+        addresses.into_iter().next().unwrap_or_else(default)
     }
 
     fn networks(&mut self, table: &str, key: &str) -> Vec<IpNet> {
@@ -535,7 +547,7 @@ impl<'a> Reader<'a> {
 
 const LISTEN_HINT: &str = "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or a Unix socket, such as `unix:/run/waypost/http.sock`; then perhaps the word `proxy`";
 
-const ADDRESS_HINT: &str = "an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`";
+const ADDRESS_HINT: &str = "an IP address and a port, such as `127.0.0.1:9180`, or `unix:` and an absolute path, such as `unix:/run/waypost/admin.sock`";
 
 fn quote(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()

@@ -5,6 +5,7 @@
 
 use crate::model::Https;
 
+use super::admin::ADMIN;
 use super::guard::GUARD;
 use super::limits::LIMITS;
 use super::platform::Balance;
@@ -401,6 +402,7 @@ pub const GATEWAY: &[Key] = &[
         "",
         "Memory of the cache of platforms' answers; what is cached, and for how long, is for site files to say.",
     ),
+    key("admin", Kind::Table(ADMIN), "", "Who may use the admin address, and where changes are written down."),
     key("guard", Kind::Table(GUARD), "", "What is admitted, where site files do not say, and where redirects may go."),
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
@@ -430,7 +432,12 @@ pub const LISTEN: &[Key] = &[
         "true",
         "Whether HTTP/1 answers are written straight from the connection's buffer. Without it they take the way of proxied requests: the same answers, slower.",
     ),
-    key("admin", Kind::Text, "\"127.0.0.1:9180\"", "Address of /healthz, /readyz and /metrics. Keep it private."),
+    key(
+        "admin",
+        Kind::Text,
+        "\"127.0.0.1:9180\"",
+        "The admin address: /healthz, /readyz, /metrics and changes such as purges. An IP address and a port, or `unix:` and the absolute path of a Unix socket, which only its owner may connect to (mode 0600). One that other machines can reach needs [admin] tokens or client-ca.",
+    ),
     key(
         "trusted-proxies",
         Kind::Texts,

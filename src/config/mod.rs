@@ -7,6 +7,7 @@
 //! Owns: the file formats, their diagnostics and their JSON Schema. Never does: matching, network, or anything that
 //! needs more than one site (the policy of targets, chains, shadowing: see `routing`).
 
+pub mod admin;
 pub mod condition;
 pub mod expectation;
 pub mod gateway;
@@ -37,6 +38,7 @@ mod serving;
 mod stamp;
 mod syntax;
 
+pub use admin::AdminSettings;
 pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
 pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};

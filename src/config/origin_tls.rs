@@ -94,7 +94,7 @@ impl Reader<'_> {
     }
 
     /// The certificates of a file that a key names, checked one by one.
-    fn certificates(&mut self, key: &str, folder: &Path) -> Option<Certificates> {
+    pub(super) fn certificates(&mut self, key: &str, folder: &Path) -> Option<Certificates> {
         let At { value: file, span } = self.table.text(key)?;
         let read = read_file(&folder.join(file)).and_then(|pem| {
             let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
@@ -119,10 +119,10 @@ impl Reader<'_> {
         }
     }
 
-    fn identity(&mut self, folder: &Path) -> Option<Identity> {
+    pub(super) fn identity(&mut self, folder: &Path) -> Option<Identity> {
         let (certificate, key) = (self.table.key_span("certificate"), self.table.key_span("key"));
         if let (Some(span), None) | (None, Some(span)) = (&certificate, &key) {
-            let message = "a client certificate needs both `certificate` and `key`".to_owned();
+            let message = "a certificate needs both `certificate` and `key`".to_owned();
             self.fault("missing-key", span.clone(), message, "name both files, or none");
             return None;
         }

@@ -186,8 +186,8 @@ pub(super) fn read(
 pub(super) struct Reader<'a> {
     pub(super) file: &'a SourceFile,
     pub(super) table: &'a Table,
-    faults: &'a mut Vec<Diagnostic>,
-    lost: &'a mut bool,
+    pub(super) faults: &'a mut Vec<Diagnostic>,
+    pub(super) lost: &'a mut bool,
 }
 
 impl Reader<'_> {

@@ -99,6 +99,8 @@ pub struct Options {
     pub reuse_port: bool,
     /// Whether `[::]` leaves IPv4 alone, which another listener has the port for.
     pub only_v6: bool,
+    /// Whether the file of a Unix socket is for its owner alone, in a folder that nobody else may write to.
+    pub private: bool,
 }
 
 fn explained(address: &Address, error: &io::Error) -> String {
@@ -118,7 +120,7 @@ fn explained(address: &Address, error: &io::Error) -> String {
 
 impl Socket {
     /// Binds an address. `[::]` takes IPv4 too unless it is told not to, and is then `0.0.0.0` on a machine without
-    /// IPv6. The file of a Unix socket gets mode 0660; one that nobody answers on is replaced.
+    /// IPv6. The file of a Unix socket gets mode 0660, or 0600 if it is private; one that nobody answers on is replaced.
     ///
     /// # Errors
     /// If the address can't be had; sharing it with another program doesn't count as having it.
@@ -133,7 +135,9 @@ impl Socket {
         }
         match address {
             Address::Inet(inet) => bind_address(address, |inet| listening(inet, options), *inet, options),
-            Address::Unix(path) => bind_unix(path).map_err(|reason| BindError { address: address.clone(), reason }),
+            Address::Unix(path) => {
+                bind_unix(path, options.private).map_err(|reason| BindError { address: address.clone(), reason })
+            }
         }
     }
 
@@ -148,6 +152,7 @@ impl Socket {
         let options = Options {
             reuse_port: rustix::net::sockopt::socket_reuseport(first) == Ok(true),
             only_v6: first.is_only_v6(),
+            ..Options::default()
         };
         while options.reuse_port && set.len() < count {
             let more = listening(inet, options);
@@ -277,15 +282,34 @@ fn is_any_v6(address: SocketAddr) -> bool {
     address.ip() == IpAddr::from([0u16; 8])
 }
 
-fn bind_unix(path: &Path) -> io::Result<Socket> {
+fn bind_unix(path: &Path, private: bool) -> io::Result<Socket> {
+    if private {
+        check_folder(path)?;
+    }
     remove_stale(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens, so that nobody connects who may not.
-    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(if private { PRIVATE_MODE } else { UNIX_MODE }))?;
     socket.listen(backlog())?;
     socket.set_nonblocking(true)?;
     Socket::unix(socket, path)
+}
+
+/// Refuses a folder where somebody else could put a socket of his own in place of ours, and hear what is meant for us.
+fn check_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let found = fs::metadata(folder)?;
+    if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("its folder belongs to user {}, not to us", found.uid())));
+    }
+    if found.mode() & 0o022 != 0 {
+        let mode = found.mode() & 0o7777;
+        return Err(io::Error::other(format!(
+            "others may write to its folder (mode {mode:o}): give it one of its own"
+        )));
+    }
+    Ok(())
 }
 
 /// Removes the file that a gateway left which did not end well.
@@ -348,6 +372,9 @@ const EAFNOSUPPORT: i32 = 97;
 /// What the owner's group may connect to.
 const UNIX_MODE: u32 = 0o660;
 
+/// What only the owner may connect to.
+const PRIVATE_MODE: u32 = 0o600;
+
 /// How long a client may take nothing at all of what was sent to it, in milliseconds. A little longer than the door
 /// watches the rate of what it still holds itself, so that the door counts whom it finds too slow.
 const UNTAKEN_TIME: u32 = 12_000;
@@ -365,8 +392,8 @@ mod tests {
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
 
-    const ALONE: Options = Options { reuse_port: false, only_v6: false };
-    const SHARED: Options = Options { reuse_port: true, only_v6: false };
+    const ALONE: Options = Options { reuse_port: false, only_v6: false, private: false };
+    const SHARED: Options = Options { reuse_port: true, only_v6: false, private: false };
 
     fn local() -> Address {
         SocketAddr::from(([127, 0, 0, 1], 0)).into()
@@ -445,6 +472,21 @@ mod tests {
     }
 
     #[test]
+    fn a_private_socket_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let private = Options { private: true, ..ALONE };
+        for (options, mode) in [(ALONE, 0o660), (private, 0o600)] {
+            let _socket = Socket::bind(&Address::Unix(path.clone()), options).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+        }
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = Socket::bind(&Address::Unix(path.clone()), private).unwrap_err().to_string();
+        assert!(error.ends_with("others may write to its folder (mode 1777): give it one of its own"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn any_ipv6_takes_ipv4_too() {
         let any: Address = "[::]:0".parse().unwrap();
         let port = inet(&Socket::bind(&any, ALONE).unwrap()).port();
@@ -458,7 +500,7 @@ mod tests {
     #[test]
     fn any_ipv6_leaves_a_port_to_ipv4_if_told() {
         for reuse_port in [false, true] {
-            let options = Options { reuse_port, only_v6: true };
+            let options = Options { reuse_port, only_v6: true, private: false };
             let v4 = Socket::bind(&local(), options).unwrap();
             let any: Address = format!("[::]:{}", inet(&v4).port()).parse().unwrap();
             let mut set = vec![match Socket::bind(&any, options) {

@@ -24,7 +24,6 @@ mod http2;
 pub mod listen;
 mod outgoing;
 mod pace;
-mod pingora_app;
 mod proxy_protocol;
 mod stream;
 mod workers;
@@ -54,7 +53,6 @@ use listen::{Kind, Origin};
 use proxy_protocol::Named;
 
 pub use drain::{Drain, Guard, State};
-pub use pingora_app::PingoraApp;
 pub use workers::{Accepted, Serve, Workers};
 
 /// What stands behind every public address.

@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn listener(address: &Address, count: usize) -> Listener {
-        let options = Options { reuse_port: count > 1, only_v6: false };
+        let options = Options { reuse_port: count > 1, ..Options::default() };
         let mut sockets = vec![Socket::bind(address, options).unwrap()];
         Socket::extend(&mut sockets, count).unwrap();
         let address = sockets[0].address().to_string();

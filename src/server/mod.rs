@@ -21,11 +21,11 @@ use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::{sync::watch, time::interval};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, AdminService};
 use crate::answer::{Clock, LiveCell, Responder};
 use crate::cache::{self, Cache};
 use crate::config::Gateway;
-use crate::door::{Door, Drain, PingoraApp, Workers, listen::Kind};
+use crate::door::{Door, Drain, Workers, listen::Kind};
 use crate::monitor::Monitor;
 use crate::relay::{
     self,
@@ -94,7 +94,7 @@ pub struct Running {
     pub http: Vec<SocketAddr>,
     /// Its IP addresses for HTTPS, with their real ports.
     pub https: Vec<SocketAddr>,
-    /// Its admin address.
+    /// Its admin address; `0.0.0.0:0` if that is a Unix socket.
     pub admin: SocketAddr,
     /// Reloads its routes ([`Reloader::reload_now`]) without waiting for the watch.
     pub reloader: Arc<Reloader>,
@@ -192,12 +192,13 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone());
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
-    let admin = Admin::new(monitor.clone(), metrics, cache);
+    let admin_drain = Drain::new();
+    let admin = Admin::open(gateway, monitor.clone(), metrics, cache, &admin_drain)?;
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
     let listening =
         sockets.public.iter().filter_map(|listener| Some((listener.origin.kind, listener.inet()?))).collect();
-    let admin_address = sockets.admin.inet().unwrap_or(gateway.admin);
-    let serving = accept(gateway, sockets, &door, drain, admin)?;
+    let admin_address = sockets.admin.inet().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+    let serving = accept(gateway, sockets, &door, drain, &admin, admin_drain)?;
 
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
@@ -249,15 +250,14 @@ fn accept(
     mut sockets: Sockets,
     door: &Arc<Door>,
     drain: Arc<Drain>,
-    admin: Admin,
+    admin: &Arc<AdminService>,
+    admin_drain: Arc<Drain>,
 ) -> anyhow::Result<Serving> {
-    let admin_drain = Drain::new();
     sockets.extend(gateway)?;
     let start = || {
-        let admin = PingoraApp::new(admin, &admin_drain);
         let workers = Workers::start("door", threads(gateway), &sockets.public, door, &drain)?;
         // Scrapes are few, and they must not wait for citizens.
-        let admin_workers = Workers::start("admin", 1, std::slice::from_ref(&sockets.admin), &admin, &admin_drain)?;
+        let admin_workers = Workers::start("admin", 1, std::slice::from_ref(&sockets.admin), admin, &admin_drain)?;
         Ok::<_, std::io::Error>((workers, admin_workers))
     };
     match start() {
@@ -369,7 +369,7 @@ mod tests {
         let gateway = Gateway {
             routes: routes.path().to_owned(),
             http: vec![any.into(), any.into()],
-            admin: any,
+            admin: any.into(),
             threads: 1,
             ..Gateway::default()
         };

@@ -32,7 +32,8 @@ impl Sockets {
         let asked: Vec<_> = asked
             .map(|(kind, listen)| {
                 let only_v6 = leaves_ipv4(&listen.address, &addresses);
-                let options = Options { reuse_port: gateway.reuse_port && threads(gateway) > 1, only_v6 };
+                let options =
+                    Options { reuse_port: gateway.reuse_port && threads(gateway) > 1, only_v6, private: false };
                 (kind, listen, options, names.name(&listen.address))
             })
             .collect();
@@ -43,9 +44,11 @@ impl Sockets {
             let opened = open(listen, kind, options, name, inherited).map_err(|error| blame(error, &public))?;
             public.push(opened);
         }
-        let admin = Listen::from(gateway.admin);
+        let admin = Listen { address: gateway.admin.clone(), proxy: false };
+        let kind = if gateway.admin_settings.identity.is_some() { Kind::Https } else { Kind::Http };
+        let options = Options { private: true, ..Options::default() };
         let name = format!("admin {}", admin.address);
-        let admin = open(&admin, Kind::Http, Options::default(), name, inherited).context("admin address")?;
+        let admin = open(&admin, kind, options, name, inherited).context("admin address")?;
         Ok(Sockets { public, admin })
     }
 

@@ -15,7 +15,11 @@ pub(super) fn welcome(gateway: &Gateway, sockets: &Sockets, snapshot: &Snapshot,
         let proxy = if listener.origin.proxy_protocol { " (PROXY protocol)" } else { "" };
         out += &format!("{scheme:6} {}{proxy}\n", url(scheme, listener));
     }
-    out += &format!("admin  {}/readyz and /metrics\n", url("http", &sockets.admin));
+    let scheme = if sockets.admin.origin.kind == Kind::Http { "http" } else { "https" };
+    out += &match sockets.admin.inet() {
+        Some(address) => format!("admin  {scheme}://{address}/readyz and /metrics\n"),
+        None => format!("admin  {}: /readyz and /metrics\n", sockets.admin.origin.address),
+    };
     out += &format!(
         "routes {}: {} sites, {} hosts, {} mappings, {} rules, in {} ms\n",
         gateway.routes.display(),

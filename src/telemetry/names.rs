@@ -95,6 +95,9 @@ pub const CERTIFICATES_FAULTY: &str = "waypost_certificate_faulty";
 /// Gauge: 1 while the folder of certificates can't be read; what was live stays live.
 pub const CERTIFICATES_UNREADABLE: &str = "waypost_certificates_unreadable";
 
+/// Counter of refused requests to the admin address, by [`REASON`].
+pub const ADMIN_REFUSED: &str = "waypost_admin_refused_total";
+
 /// Counter of requests to platforms that the cache saw, by [`RESULT`].
 pub const CACHE_REQUESTS: &str = "waypost_cache_requests_total";
 

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 42] = [
+const CODES: [&str; 44] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
@@ -35,6 +35,7 @@ const CODES: [&str; 42] = [
     "bad-url",
     "bad-value",
     "chain",
+    "clear-tokens",
     "duplicate-host",
     "duplicate-mapping",
     "foreign-host",
@@ -43,6 +44,7 @@ const CODES: [&str; 42] = [
     "misplaced-key",
     "missing-key",
     "missing-origin",
+    "open-admin",
     "self-redirect",
     "syntax",
     "target-not-allowed",

@@ -370,7 +370,7 @@ fn reloads_a_certificate_and_an_upgrade_lose_no_request() {
     assert!(lost.is_empty(), "{} lost: {:#?}", lost.len(), &lost[..lost.len().min(10)]);
     assert!(rate >= LEAST, "only {rate:.0} requests a second");
     assert!(load.announced.load(SeqCst) >= 5, "the upgrade ended no connection");
-    let metrics = Conn::new(program.admin).get("admin", "/metrics").text();
+    let metrics = Conn::new(program.admin).get("localhost", "/metrics").text();
     assert!(
         metrics
             .lines()

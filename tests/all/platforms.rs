@@ -317,7 +317,8 @@ fn sites_in_phase_proxy_are_served_by_their_own_origin() {
     assert_eq!(two.values("host"), ["b.example"]);
     assert_eq!((one.connection, two.connection), (0, 0), "connections are shared");
     let asked = metric(&running, &success(&shared));
-    let known = |origin: &Origin| Conn::new(running.admin).get("admin", "/metrics").text().contains(&success(origin));
+    let known =
+        |origin: &Origin| Conn::new(running.admin).get("localhost", "/metrics").text().contains(&success(origin));
     assert!(known(&shared) && known(&alone));
     // What no site has any more is forgotten; the others don't notice.
     site("c", &shared.url());

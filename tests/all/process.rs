@@ -46,10 +46,10 @@ fn sigterm_drains() {
     program.signal("TERM");
     // The lame duck: readiness says no, connections are still served.
     program.wait_for("are accepted for another");
-    assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 503);
+    assert_eq!(Conn::new(admin).get("localhost", "/readyz").status, 503);
     program.wait_for("connections are open");
     until("the end of listening", || TcpStream::connect(address).is_err());
-    assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 503, "told until the end");
+    assert_eq!(Conn::new(admin).get("localhost", "/readyz").status, 503, "told until the end");
     slow.write_all(b"cd").unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).unwrap();
@@ -259,7 +259,7 @@ fn an_upgrade_loses_no_request() {
             successor
         });
         assert_eq!(text(address), "2");
-        assert_eq!(Conn::new(admin).get("admin", "/readyz").status, 200);
+        assert_eq!(Conn::new(admin).get("localhost", "/readyz").status, 200);
         UnixStream::connect(&path).unwrap();
 
         // And once more: the successor is a gateway like any other.

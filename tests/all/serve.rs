@@ -11,7 +11,7 @@ use std::{
 };
 
 use waypost::{
-    config::{Gateway, Limits},
+    config::{AdminSettings, Gateway, Limits},
     server::{self, Running},
 };
 
@@ -52,6 +52,8 @@ pub fn gateway(routes: &Path) -> Gateway {
     let (gateway, faults) = Gateway::parse("gateway.toml", text, Path::new(""));
     assert!(faults.is_empty());
     Gateway {
+        // Hidden from the loader.
+        admin_settings: AdminSettings { audit: routes.join(".audit.jsonl"), ..gateway.admin_settings },
         routes: routes.to_owned(),
         http: vec!["127.0.0.1:0".parse().unwrap()],
         admin: "127.0.0.1:0".parse().unwrap(),
@@ -78,7 +80,7 @@ fn start(routes: &Path) -> (Running, Conn) {
 }
 
 fn admin(running: &Running, path: &str) -> Response {
-    Conn::new(running.admin).get("admin", path)
+    Conn::new(running.admin).get("localhost", path)
 }
 
 /// The value of a metric's line that begins with `start`.

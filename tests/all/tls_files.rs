@@ -84,7 +84,7 @@ fn gateway(node: &Path) -> Gateway {
         certs: node.join("certs"),
         http: vec![any.clone()],
         https: vec![any],
-        admin: ([127, 0, 0, 1], 0).into(),
+        admin: "127.0.0.1:0".parse().unwrap(),
         debounce: 20,
         ..Gateway::default()
     }
@@ -100,7 +100,7 @@ fn certificates_go_live_by_themselves() {
     let mut admin = Conn::new(running.admin);
     let mut until = |what: &str, present: bool| {
         let start = Instant::now();
-        while admin.get("admin", "/metrics").text().contains(what) != present {
+        while admin.get("localhost", "/metrics").text().contains(what) != present {
             assert!(start.elapsed() < Duration::from_secs(10), "{what} did not change");
         }
     };
@@ -134,8 +134,8 @@ fn a_folder_that_cannot_be_read_is_told_as_long_as_it_lasts() {
         if reload {
             running.reloader.reload_now().unwrap();
         }
-        let metrics = admin.get("admin", "/metrics").text();
-        (admin.get("admin", "/readyz").text(), metrics.contains("waypost_certificates_unreadable 1\n"), metrics)
+        let metrics = admin.get("localhost", "/metrics").text();
+        (admin.get("localhost", "/readyz").text(), metrics.contains("waypost_certificates_unreadable 1\n"), metrics)
     };
     let (ready, unreadable, _) = told(false);
     assert!(ready.contains("1 certificates for 1 names") && !unreadable, "{ready}");

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use aws_lc_rs::digest::{SHA256, digest};
 use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 
 use super::wire::{self, Request};
@@ -38,14 +39,11 @@ pub(in crate::server) struct Control {
 /// If the admin port is chosen by the system, and not exactly one gateway has its control socket in the folder.
 pub fn socket_path(gateway: &Gateway) -> anyhow::Result<PathBuf> {
     let folders = folders(gateway)?;
-    if gateway.admin.port() != 0 {
-        let paths = folders.iter().map(|folder| folder.join(file_name(&gateway.admin.to_string())));
-        let paths: Vec<PathBuf> = paths.collect();
-        // Where none is, the first is where it should be.
-        let found = paths.iter().find(|path| path.exists()).or(paths.first());
-        return found.cloned().context("there is no folder for control sockets");
+    let Address::Inet(any) = &gateway.admin else { return fixed_path(gateway, &folders) };
+    if any.port() != 0 {
+        return fixed_path(gateway, &folders);
     }
-    let prefix = file_name(&gateway.admin.ip().to_string());
+    let prefix = file_name(&any.ip().to_string());
     let prefix = prefix.trim_end_matches(SUFFIX);
     let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten();
     let mut found = entries.map(|entry| entry.path()).filter(|path| {
@@ -61,6 +59,14 @@ pub fn socket_path(gateway: &Gateway) -> anyhow::Result<PathBuf> {
         }
         _ => bail!("several gateways run: say which one by --admin and its real port"),
     }
+}
+
+fn fixed_path(gateway: &Gateway, folders: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    let name = file_name(&gateway.admin.to_string());
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
+    // Where none is, the first is where it should be.
+    let found = paths.iter().find(|path| path.exists()).or(paths.first());
+    found.cloned().context("there is no folder for control sockets")
 }
 
 impl Control {
@@ -206,6 +212,12 @@ fn secure(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn file_name(admin: &str) -> String {
+    // A path is no file name, and a long one would leave no room for the folder.
+    if admin.contains('/') {
+        let digest = digest(&SHA256, admin.as_bytes());
+        let short: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        return format!("upgrade-unix-{short}{SUFFIX}");
+    }
     format!("upgrade-{admin}{SUFFIX}")
 }
 
@@ -253,6 +265,8 @@ mod tests {
         let (fixed, any) = (gateway(base.path(), "127.0.0.1:9180"), gateway(base.path(), "127.0.0.1:0"));
         assert!(socket_path(&fixed).unwrap().ends_with("upgrade-127.0.0.1:9180.sock"));
         assert!(socket_path(&any).unwrap_err().to_string().contains("no gateway runs"));
+        let unix = socket_path(&gateway(base.path(), &format!("unix:/{}", "a/".repeat(50)))).unwrap();
+        assert!(unix.parent() == Some(base.path()) && unix.file_name().unwrap().len() < 40, "{}", unix.display());
         let one = Control::open(&any, "127.0.0.1:4711", None).unwrap();
         assert!(socket_path(&any).unwrap().ends_with("upgrade-127.0.0.1:4711.sock"));
         let error = Control::open(&any, "127.0.0.1:4711", None).err().unwrap();
