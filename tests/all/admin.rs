@@ -24,7 +24,7 @@ use waypost::{
 };
 
 use crate::client::{self, Conn, Dial, Response, head};
-use crate::program;
+use crate::program::{self, Program, Successor};
 
 /// A folder with a gateway.toml and a site, and its settings.
 fn node(listen: &str, more: &str) -> (TempDir, Gateway) {
@@ -247,6 +247,26 @@ fn a_unix_socket_is_for_its_owner() {
     assert!(why.contains("admin address") && why.contains("others may write to its folder"), "{why}");
 }
 
+#[test]
+fn a_unix_socket_is_handed_over() {
+    let (folder, _) = node("unix:HERE/admin.sock", "");
+    let settings = fs::read_to_string(folder.path().join("gateway.toml")).unwrap();
+    fs::write(folder.path().join("gateway.toml"), settings + "[process]\ndirectory = \"control\"\n").unwrap();
+    let mut old = Program::start(folder.path());
+    let path = folder.path().join("admin.sock");
+    let before = fs::metadata(&path).unwrap().ino();
+    let upgraded = waypost(folder.path(), &["upgrade", "--json"], None);
+    let report: Value = serde_json::from_str(&out(&upgraded)).unwrap();
+    assert_eq!(code(&upgraded), 0, "{report}");
+    let new = Successor(report["pid"].as_u64().unwrap() as u32);
+    assert!(old.end().success());
+    assert_eq!(fs::metadata(&path).unwrap().ino(), before, "the same socket");
+    assert_eq!(out(&waypost(folder.path(), &["purge", "--all"], None)), "purged\n");
+    program::signal(new.0, "TERM");
+    program::until("its end", || !path.exists());
+    assert_eq!(code(&waypost(folder.path(), &["audit", "verify"], None)), 0);
+}
+
 /// Authorities, and what they sign.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -414,6 +434,32 @@ fn the_audit_log_is_checked_by_a_command() {
     let fault = &report["faults"][0];
     assert_eq!(fault["line"], 5);
     assert!(fault["message"].as_str().unwrap().contains("the end is missing"), "{report}");
+}
+
+#[test]
+fn processes_that_write_at_the_same_time_keep_the_chain() {
+    let (folder, gateway) = node("127.0.0.1:0", "tokens = \"tokens\"");
+    let ops = tokens::add(&folder.path().join("tokens"), "ops", Role::Change).unwrap();
+    // As during an upgrade: two gateways, and a command.
+    let (one, other) = (start(&gateway), start(&gateway));
+    std::thread::scope(|scope| {
+        for address in [one.admin, other.admin] {
+            let ops = &ops;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    assert_eq!(with_token(address, "POST", "/purge?all", ops).status, 200);
+                }
+            });
+        }
+        for number in 0..5 {
+            let made = waypost(folder.path(), &["admin", "token", &format!("probe-{number}")], None);
+            assert_eq!(code(&made), 0, "{}", err(&made));
+        }
+    });
+    one.stop();
+    other.stop();
+    let verified = out(&waypost(folder.path(), &["audit", "verify"], None));
+    assert!(verified.starts_with("ok: 91 records"), "{verified}");
 }
 
 #[test]
