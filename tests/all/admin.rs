@@ -168,6 +168,10 @@ fn tokens_say_who_may_do_what() {
     let probe = out(&waypost(folder.path(), &["admin", "token", "probe"], None)).trim().to_owned();
     let again = waypost(folder.path(), &["admin", "token", "ops"], None);
     assert!(code(&again) == 1 && err(&again).contains("has a token already"), "{}", err(&again));
+    let slip = folder.path().join("slip.toml");
+    fs::write(&slip, "[admin]\ntokens = \"tokens\"\naudits = \"elsewhere\"\n").unwrap();
+    let unsure = waypost(folder.path(), &["admin", "token", "more", "--config", "slip.toml"], None);
+    assert!(code(&unsure) == 1 && err(&unsure).contains("did you mean `audit`?"), "{}", err(&unsure));
     let running = start(&gateway);
     let ask = |method, target, token: &str| with_token(running.admin, method, target, token).status;
 
