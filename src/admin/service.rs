@@ -9,12 +9,12 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest, Ssl, Stream};
 use pingora::server::ShutdownWatch;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use super::access::{Peer, Way};
 use super::answers::{AdminAnswer, text};
 use super::{Admin, refusal::Refusal, tls};
-use crate::door::{Accepted, Drain, Serve, listen::Origin};
+use crate::door::{Accepted, Clients, Drain, Serve, listen::Origin};
 use crate::telemetry::Journal;
 
 /// The service on the admin address.
@@ -22,16 +22,21 @@ pub struct AdminService {
     admin: Arc<Admin>,
     tls: Option<Acceptor>,
     drain: Arc<Drain>,
-    /// How many more connections there may be.
-    room: Arc<Semaphore>,
+    clients: Arc<Clients>,
     journal: Journal,
 }
 
 impl AdminService {
     /// What serves `admin`, until `drain` says that it is over.
     pub(super) fn new(admin: Admin, tls: Option<Acceptor>, drain: &Arc<Drain>) -> Arc<Self> {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Arc::new(AdminService { admin: Arc::new(admin), tls, drain: drain.clone(), room, journal: Journal::default() })
+        let clients = Clients::new(MAX_CONNECTIONS, MAX_PER_CLIENT);
+        Arc::new(AdminService {
+            admin: Arc::new(admin),
+            tls,
+            drain: drain.clone(),
+            clients,
+            journal: Journal::default(),
+        })
     }
 
     /// The life of a connection.
@@ -130,11 +135,16 @@ impl AdminService {
 
 impl Serve for AdminService {
     fn accepted(self: &Arc<Self>, stream: Accepted, _origin: &Arc<Origin>) {
-        let Ok(permit) = self.room.clone().try_acquire_owned() else { return };
+        let Ok(mut admitted) = self.clients.enter() else { return };
+        if let Accepted::Tcp(_, peer) = &stream
+            && admitted.name(*peer).is_err()
+        {
+            return;
+        }
         let (service, guard) = (self.clone(), self.drain.guard());
         tokio::spawn(async move {
             service.serve(stream).await;
-            drop((permit, guard));
+            drop((admitted, guard));
         });
     }
 }
@@ -157,8 +167,11 @@ fn response(answer: &AdminAnswer, refusal: Option<Refusal>) -> Option<ResponseHe
     Some(builder.body(()).ok()?.into_parts().0.into())
 }
 
-/// Scrapes and probes are few.
-const MAX_CONNECTIONS: usize = 256;
+/// Scrapes and probes are few, and each connection may hold a head of 1 MiB (Pingora's bound).
+const MAX_CONNECTIONS: u32 = 128;
+
+/// Nobody can take all of them.
+const MAX_PER_CLIENT: u32 = 32;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);

@@ -23,6 +23,7 @@ use argon2::{
 use aws_lc_rs::rand;
 
 use super::audit::hex;
+use crate::config::{Diagnostic, SourceFile};
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +132,24 @@ pub fn read(path: &Path) -> Result<(Vec<Line>, Vec<TokensError>), TokensError> {
     Ok(parse(path, &read_text(path)?))
 }
 
+/// What is wrong with the file, for `waypost check`. No finding shows a line: there is a hash in it.
+pub fn check(path: &Path) -> Vec<Diagnostic> {
+    let name = path.display().to_string();
+    let faults = match read(path) {
+        Ok((lines, faults)) if lines.is_empty() && faults.is_empty() => vec![TokensError::Empty(path.to_owned())],
+        Ok((_, faults)) => faults,
+        Err(error) => vec![error],
+    };
+    let finding = |error: TokensError| match error {
+        TokensError::Line { line, fault, .. } => {
+            let blank = SourceFile::new(name.as_str(), "\n".repeat(line));
+            blank.error("bad-token", line - 1..line - 1, fault).hint("`waypost admin token NAME` writes such lines")
+        }
+        error => SourceFile::new(name.as_str(), "").error("unreadable", 0..0, error.to_string()),
+    };
+    faults.into_iter().map(finding).collect()
+}
+
 /// As [`read`], before anything is made of it.
 pub(super) fn read_text(path: &Path) -> Result<String, TokensError> {
     let unusable = |reason| TokensError::Unusable { path: path.to_owned(), reason };
@@ -138,7 +157,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, TokensError> {
         io::ErrorKind::NotFound => TokensError::Missing(path.to_owned()),
         _ => unusable(error),
     })?;
-    check(path, &file)?;
+    check_access(path, &file)?;
     let mut text = String::new();
     file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(unusable)?;
     match text.len() as u64 {
@@ -271,7 +290,7 @@ fn make(name: &str) -> io::Result<(String, String)> {
     Ok((token, hash.map_err(|error| io::Error::other(error.to_string()))?))
 }
 
-fn check(path: &Path, file: &File) -> Result<(), TokensError> {
+fn check_access(path: &Path, file: &File) -> Result<(), TokensError> {
     let found = file.metadata().map_err(|reason| TokensError::Unusable { path: path.to_owned(), reason })?;
     let mode = found.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -366,6 +385,14 @@ mod tests {
             "11: the hash takes",
         ];
         assert_eq!(faults.len(), wanted.len(), "{faults:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        assert!(check(&path)[0].message.contains("waypost admin token NAME"));
+        fs::write(&path, &text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let found = check(&path);
+        assert_eq!(found.iter().map(|finding| finding.line).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10, 11]);
+        assert!(found.iter().all(|finding| !finding.to_string().contains("argon2id$")), "{found:?}");
         for (fault, wanted) in faults.iter().zip(wanted) {
             assert!(fault.starts_with(&format!("tokens:{wanted}")), "{fault}");
         }

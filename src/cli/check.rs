@@ -30,6 +30,7 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
         false => None,
     };
     findings.extend(certificates.iter().flat_map(|report| report.diagnostics.iter().cloned()));
+    findings.extend(gateway.admin_settings.tokens.iter().flat_map(|path| crate::admin::tokens::check(path)));
     if let Some(only) = &only {
         findings.retain(|finding| concerns(finding, only));
     }

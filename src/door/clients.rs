@@ -13,7 +13,7 @@ use crate::telemetry::Refused;
 
 /// The connections that are open.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub struct Clients {
     open: AtomicU32,
     most: u32,
     most_per_client: u32,
@@ -22,7 +22,7 @@ pub(super) struct Clients {
 
 /// A connection that was let in. Dropped with it.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub struct Admitted {
     clients: Arc<Clients>,
     client: Option<Occupied>,
 }
@@ -33,7 +33,10 @@ impl Clients {
         Arc::new(Clients { open: AtomicU32::new(0), most, most_per_client, named: Arc::default() })
     }
 
-    /// Lets a connection in, if there is room.
+    /// Lets a connection in.
+    ///
+    /// # Errors
+    /// If there is no room.
     pub fn enter(self: &Arc<Self>) -> Result<Admitted, Refused> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let admitted = Admitted { clients: self.clone(), client: None };
@@ -43,6 +46,9 @@ impl Clients {
 
 impl Admitted {
     /// Counts the connection for its client, once that is known.
+    ///
+    /// # Errors
+    /// If the client has as many as it may.
     pub fn name(&mut self, address: SocketAddr) -> Result<(), Refused> {
         let Clients { named, most_per_client, .. } = &*self.clients;
         self.client = named.enter(address.ip().into(), *most_per_client).map_err(|TooMany| Refused::Client)?;

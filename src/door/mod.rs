@@ -46,12 +46,12 @@ use crate::guard::{
 use crate::relay::Proxy;
 use crate::telemetry::{Connections, Limit, Refused};
 use crate::tls::Tls;
-use clients::{Admitted, Clients};
 use connection::{Connection, Socket};
 use handshake::Handshakes;
 use listen::{Kind, Origin};
 use proxy_protocol::Named;
 
+pub use clients::{Admitted, Clients};
 pub use drain::{Drain, Guard, State};
 pub use workers::{Accepted, Serve, Workers};
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::UnixStream,
@@ -168,6 +168,10 @@ fn tokens_say_who_may_do_what() {
     let probe = out(&waypost(folder.path(), &["admin", "token", "probe"], None)).trim().to_owned();
     let again = waypost(folder.path(), &["admin", "token", "ops"], None);
     assert!(code(&again) == 1 && err(&again).contains("has a token already"), "{}", err(&again));
+    let slip = folder.path().join("slip.toml");
+    fs::write(&slip, "[admin]\ntokens = \"tokens\"\naudits = \"elsewhere\"\n").unwrap();
+    let unsure = waypost(folder.path(), &["admin", "token", "more", "--config", "slip.toml"], None);
+    assert!(code(&unsure) == 1 && err(&unsure).contains("did you mean `audit`?"), "{}", err(&unsure));
     let running = start(&gateway);
     let ask = |method, target, token: &str| with_token(running.admin, method, target, token).status;
 
@@ -463,19 +467,26 @@ fn processes_that_write_at_the_same_time_keep_the_chain() {
 }
 
 #[test]
-fn connections_are_bounded_and_end() {
+fn connections_are_bounded() {
     let (_folder, gateway) = node("127.0.0.1:0", "");
     let running = start(&gateway);
-    let open = || Dial::plain(running.admin).open().unwrap();
-    let mut wires: Vec<client::Wire> = (0..256).map(|_| open()).collect();
-    // All of them are there once one of them has been answered after the last was opened.
-    let mut answer = Vec::new();
-    let last = wires.last_mut().unwrap();
-    last.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    assert_eq!(last.hear(&mut answer, client::PATIENCE), client::Heard::Bytes);
-    assert_eq!(open().hear(&mut answer, client::PATIENCE), client::Heard::Closed);
-    drop(wires);
-    let again = || Conn::new(running.admin).send(&head("GET", "localhost", b"/healthz", &[], b""), false).is_ok();
-    program::until("room", again);
+    let open = |last: u8| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+        socket.connect(&running.admin.into()).unwrap();
+        socket.set_read_timeout(Some(client::PATIENCE)).unwrap();
+        TcpStream::from(socket)
+    };
+    let lives = |stream: &mut TcpStream| {
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0)
+    };
+    // One client has 32, all have 128.
+    let mut streams: Vec<TcpStream> = (0..128).map(|number| open(2 + number / 32)).collect();
+    assert!(streams.iter_mut().all(&lives));
+    assert!(!lives(&mut open(6)) && !lives(&mut open(2)));
+    drop(streams.pop());
+    program::until("room", || lives(&mut open(6)));
+    assert!(!lives(&mut open(2)), "there is room, and not for everybody");
     running.stop();
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::{Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::admin::{
     audit::{AuditLog, Author, Change, ChangeError},
     tokens::{self, Role},
 };
-use crate::config::Gateway;
+use crate::config::{Gateway, Severity};
 
 pub(super) mod client;
 
@@ -45,7 +45,7 @@ pub(super) enum Command {
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Token { name, role, node } => {
-            let (gateway, _) = load::gateway(&node)?;
+            let gateway = settings(&node)?;
             let file = file(&gateway)?;
             let after = json!({ "name": name, "role": role.name() });
             let token = change(&gateway, &name, Value::Null, || {
@@ -59,7 +59,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&format!("{token}\n"))
         }
         Command::Revoke { name, node } => {
-            let (gateway, _) = load::gateway(&node)?;
+            let gateway = settings(&node)?;
             let file = file(&gateway)?;
             let (lines, _) = tokens::read(&file)?;
             let line = lines.into_iter().find(|line| line.name == name);
@@ -72,6 +72,16 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&format!("{name} has no token any more\n"))
         }
     }
+}
+
+/// What gateway.toml says; not where it might have meant something else.
+fn settings(node: &NodeArgs) -> anyhow::Result<Gateway> {
+    let (gateway, faults) = load::gateway(node)?;
+    if faults.iter().any(|fault| fault.severity == Severity::Error) {
+        faults.iter().for_each(|fault| eprintln!("{fault}"));
+        bail!("gateway.toml has errors");
+    }
+    Ok(gateway)
 }
 
 fn file(gateway: &Gateway) -> anyhow::Result<PathBuf> {

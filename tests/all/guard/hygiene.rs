@@ -133,7 +133,7 @@ fn faults_in_settings_are_told() {
 /// What the default guard says to targets of a site with these habits.
 fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings) -> Vec<String> {
     let now = Instant::now();
-    let (guard, policy) = (Guard::new(1, Crawlers::new(&[], &[]), now), Policy::default());
+    let (guard, policy) = (Guard::new(1, Crawlers::new(&[]), now), Policy::default());
     let none: Vec<(String, String)> = Vec::new();
     let mut refused = Vec::new();
     for target in targets {
