@@ -19,6 +19,7 @@ use crate::url::{Charset, UrlSettings};
 use hygiene::Hygiene;
 
 pub use policy::Policy;
+pub(crate) use probes::Probes;
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]

@@ -19,13 +19,11 @@ pub struct Policy {
 impl Policy {
     /// What a site's own files say, else gateway.toml.
     pub fn new(site: &GuardSettings, gateway: &GuardSettings) -> Self {
-        let extra = site.extra_probes.as_ref().or(gateway.extra_probes.as_ref());
-        let allow = site.allow_probes.as_ref().or(gateway.allow_probes.as_ref());
         Policy {
             methods: site.methods.or(gateway.methods).unwrap_or_default(),
             strict: site.strict.or(gateway.strict).unwrap_or_default(),
             any_redirect: site.any_redirect.or(gateway.any_redirect).unwrap_or_default(),
-            probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
+            probes: Probes::of(site, gateway),
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::config::mapping::{self, Column, Row, RowAction};
 use crate::config::pattern::{TOO_LARGE, TOO_LARGE_HINT};
 use crate::config::template::{Piece, Template, Value};
-use crate::config::{self, Diagnostic, Fallback, Links, Place, Site, SourceFile, readable_host};
+use crate::config::{self, Diagnostic, Fallback, GuardSettings, Links, Place, Site, SourceFile, readable_host};
+use crate::guard::Probes;
 use crate::model::{Host, HostPattern, RedirectStatus, Rewriting, Target, split_scheme};
 use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
@@ -21,6 +22,8 @@ pub(super) struct Policy {
     pub allowed: Arc<HostSet>,
     /// Names of platforms.
     pub platforms: Vec<String>,
+    /// What gateway.toml admits.
+    pub guard: GuardSettings,
 }
 
 /// Canonicalisers by habits: thousands of sites share a few, which then stay in the processor's cache.
@@ -62,6 +65,7 @@ pub(super) fn build(
         own_hosts: site.hosts.iter().map(|(pattern, _)| pattern).collect(),
         allowed,
         platforms: &policy.platforms,
+        guard: &policy.guard,
         faults,
         url: Canonical::default(),
     };
@@ -124,6 +128,7 @@ struct Build<'a> {
     own_hosts: HostSet,
     allowed: &'a HostSet,
     platforms: &'a [String],
+    guard: &'a GuardSettings,
     faults: &'a mut Vec<Diagnostic>,
     url: Canonical,
 }
@@ -259,7 +264,18 @@ impl Build<'_> {
     fn mappings(&mut self, file: &SourceFile) -> MappingTable {
         let mut builder = MappingTableBuilder::default();
         let mut faults = Vec::new();
+        let probes = Probes::of(&self.site.guard, self.guard);
+        let (mut probed, mut first_probed) = (0, None);
         mapping::read(file, &mut faults, |row, faults| {
+            if let Ok(old) = self.old_url(file, row)
+                && let Some(pattern) = probes.find(old.as_bytes())
+            {
+                probed += 1;
+                if first_probed.is_none() {
+                    let message = format!("scanners ask for such addresses (`{pattern}`)");
+                    first_probed = Some(mapping::fault(file, row, Column::Old, "probe-mapping", message));
+                }
+            }
             let links = self.links(file, row, faults);
             if let Some((suggest, archive)) = links
                 && let Err(fault) = self.add(file, row, suggest.as_ref(), archive.as_ref(), &mut builder)
@@ -276,6 +292,12 @@ impl Build<'_> {
                 }
             }
         });
+        if let Some(fault) = first_probed {
+            let others = if probed > 1 { format!("; {} more rows are like it", probed - 1) } else { String::new() };
+            let hint =
+                format!("answered all the same, since it has a mapping; delete the row if no page was here{others}");
+            faults.push(fault.hint(hint).warning());
+        }
         self.faults.append(&mut faults);
         builder.build()
     }

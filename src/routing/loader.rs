@@ -246,6 +246,7 @@ impl Loader {
         let policy = Policy {
             allowed: Arc::new(allowed),
             platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
+            guard: self.guard.clone(),
         };
         if policy != self.policy {
             let narrower = !policy.allowed.covers(&self.policy.allowed);

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 42] = [
+const CODES: [&str; 43] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
@@ -43,6 +43,7 @@ const CODES: [&str; 42] = [
     "misplaced-key",
     "missing-key",
     "missing-origin",
+    "probe-mapping",
     "self-redirect",
     "syntax",
     "target-not-allowed",
