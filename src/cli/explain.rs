@@ -1,13 +1,13 @@
 //! `waypost explain`: the guard's own ruling and the traffic's own decision, told step by step.
 
-use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode};
+use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode, time::Instant};
 
 use serde_json::json;
 
 use super::report::print;
 use super::{NodeArgs, load};
 use crate::config::GuardSettings;
-use crate::guard::{Guard, Policy, Ruling, Trace, View};
+use crate::guard::{Crawlers, Guard, Notes, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
 use crate::routing::{Decision, Request, Scratch, SiteTable, Step};
 use crate::url::split_absolute;
@@ -46,11 +46,14 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let number = routes.snapshot.site_of(&host, &mut scratch);
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
-    let policy = Policy::new(&settings, routes.snapshot.guard());
+    let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
     let ruling = admit(&policy, site.map(|(_, site)| &**site), &request, asked, &mut steps);
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
+        Ruling::Redirect { ref location, status } => {
+            Decision { site, ..routes.snapshot.undecided(Verdict::Redirect { status, location }) }
+        }
         Ruling::Refuse(denial) => Decision { site, ..routes.snapshot.undecided(Verdict::Denied(denial)) },
     };
     let url = url.to_string_lossy();
@@ -61,6 +64,7 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
 fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
     let Request { host, target, secure, .. } = *request;
     let view = View {
+        site: site.map_or("", |site| &site.id),
         method: &asked.method,
         host,
         target,
@@ -70,7 +74,10 @@ fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked
         habits: site.map(|site| site.canonicalizer.settings()),
         is_mapped: &|| site.is_some_and(|site| site.has_mapping(target)),
     };
-    let ruling = Guard::default().admit(policy, &view, steps);
+    let now = Instant::now();
+    // Nobody waits here for what DNS says of a crawler: none is verified.
+    let crawlers = Crawlers::new(&[], &[]);
+    let ruling = Guard::new(1, crawlers, now).admit(policy, &view, now, &mut Notes::default(), steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());
     }

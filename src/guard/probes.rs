@@ -26,6 +26,13 @@ pub(crate) struct Probes {
     others: Vec<usize>,
 }
 
+/// Those that are shipped.
+impl Default for Probes {
+    fn default() -> Self {
+        Probes::new(&[], &[])
+    }
+}
+
 impl Probes {
     /// Those of a site: what its own files say, else gateway.toml.
     pub fn of(site: &GuardSettings, gateway: &GuardSettings) -> Self {

@@ -20,6 +20,7 @@ mod transform;
 
 use std::{
     any::Any,
+    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
 use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
+use crate::guard::Occupied;
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
@@ -53,6 +55,8 @@ pub struct Visit {
     pub facts: Facts<'static>,
     /// The way by which it came.
     pub lane: Lane,
+    /// Whom the connection comes from.
+    pub peer: Option<IpAddr>,
     /// Whether it is a proxy whose word about its own clients counts.
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
@@ -84,6 +88,8 @@ pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<P
 pub struct Context {
     visit: Option<Visit>,
     relayed: Option<Relayed>,
+    /// It is one of its client's, to its end.
+    occupied: Option<Occupied>,
     turn: Option<Turn>,
     busy: Option<Busy>,
     /// Whether it may be sent twice.
@@ -134,10 +140,13 @@ impl ProxyHttp for Relay {
                 (ready, held) = self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await;
                 ready?
             }
-            Step::Relay(relayed) => {
-                ctx.relayed = Some(relayed);
-                return self.answer_cached(session, ctx).await;
-            }
+            Step::Relay(relayed) => match self.responder.occupy(&visit.facts) {
+                Ok(occupied) => {
+                    (ctx.relayed, ctx.occupied) = (Some(relayed), occupied);
+                    return self.answer_cached(session, ctx).await;
+                }
+                Err(refusal) => self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new)?,
+            },
         };
         write(ready, session, visit).await?;
         drop(held);

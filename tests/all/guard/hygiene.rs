@@ -1,8 +1,8 @@
 //! Targets that are attacks, probes of scanners, and what neither may be taken for.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
-use waypost::guard::{Fields, Guard, Policy, Ruling, View};
+use waypost::guard::{Crawlers, Fields, Guard, Notes, Policy, Ruling, View};
 use waypost::url::{Charset, UrlSettings};
 
 use super::{Case, HOST, gateway, metric, over_every_lane, site};
@@ -132,12 +132,14 @@ fn faults_in_settings_are_told() {
 
 /// What the default guard says to targets of a site with these habits.
 fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings) -> Vec<String> {
-    let (guard, policy) = (Guard::default(), Policy::default());
+    let now = Instant::now();
+    let (guard, policy) = (Guard::new(1, Crawlers::new(&[], &[]), now), Policy::default());
     let none: Vec<(String, String)> = Vec::new();
     let mut refused = Vec::new();
     for target in targets {
         let view = View {
             method: "GET",
+            site: "old",
             host: Some(b"old.example"),
             target,
             secure: false,
@@ -147,7 +149,7 @@ fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings
             // Not even as a last resort.
             is_mapped: &|| false,
         };
-        if let Ruling::Refuse(denial) = guard.admit(&policy, &view, &mut ()) {
+        if let Ruling::Refuse(denial) = guard.admit(&policy, &view, now, &mut Notes::default(), &mut ()) {
             refused.push(format!("{}: {}", denial.reason.name(), target.escape_ascii()));
         }
     }

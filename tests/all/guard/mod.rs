@@ -10,8 +10,11 @@ use crate::{
     serve,
 };
 
+mod countries;
 mod hygiene;
 mod methods;
+mod mmdb;
+mod rates;
 mod targets;
 
 /// A request and what must come of it.
