@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod countries;
+mod headers;
 mod hygiene;
 mod methods;
 mod mmdb;
