@@ -100,6 +100,14 @@ impl Relayed {
     }
 }
 
+/// Whether `host` is `of`, or stands beside it below the same name: `sso.example.org` for `www.example.org`. Only a `www` is
+/// known to be no name of its own: below what another host's parent is, there may be anybody.
+fn is_of_domain(host: &str, of: &str) -> bool {
+    let domain = of.strip_prefix("www.").filter(|domain| domain.contains('.')).unwrap_or(of);
+    let is_name = domain.bytes().any(|byte| byte.is_ascii_alphabetic());
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || is_name && rest.ends_with('.'))
+}
+
 /// What a large answer takes of what there is, until it is sent.
 #[derive(Debug)]
 pub struct Held {
@@ -107,14 +115,6 @@ pub struct Held {
     _room: OwnedSemaphorePermit,
     /// Of what its client may ask for at once.
     _occupied: Option<Occupied>,
-}
-
-/// Whether `host` is `of`, or stands beside it below the same name: `sso.example.org` for `www.example.org`. Only a `www` is
-/// known to be no name of its own: below what another host's parent is, there may be anybody.
-fn is_of_domain(host: &str, of: &str) -> bool {
-    let domain = of.strip_prefix("www.").filter(|domain| domain.contains('.')).unwrap_or(of);
-    let is_name = domain.bytes().any(|byte| byte.is_ascii_alphabetic());
-    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || is_name && rest.ends_with('.'))
 }
 
 thread_local! {
@@ -319,7 +319,7 @@ impl Responder {
     pub fn refuse<R>(
         &self,
         facts: &Facts<'_>,
-        refusal: Refusal,
+        mut refusal: Refusal,
         lane: Lane,
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> R {
@@ -329,7 +329,8 @@ impl Responder {
         let live = self.live.load();
         let mut decision = live.snapshot.undecided(Verdict::BadRequest(refusal.reason));
         if let Some(location) = &facts.location {
-            decision.verdict = Verdict::Redirect { status: refusal.status, location };
+            decision.verdict = live.snapshot.unless_frozen(Verdict::Redirect { status: refusal.status, location });
+            refusal.status = decision.verdict.status();
         }
         if let Some(denial) = refusal.denial {
             decision.verdict = Verdict::Denied(denial);

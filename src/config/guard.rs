@@ -114,6 +114,10 @@ impl GuardSettings {
             |layer: u16, text: &str| find(layer, text).map_err(|why| (format!("`{text}` {why}"), FILE_HINT.to_owned()));
         GuardSettings {
             methods: methods(layers, tell),
+            strict: strict(layers, tell),
+            extra_probes: extra_probes(layers, tell),
+            allow_probes: allow_probes(layers, tell),
+            any_redirect: layers.iter().find_map(|(_, table)| Some(table.text("platform-redirects")?.value == "any")),
             deny: list(layers, "deny", network, tell),
             deny_files: list(layers, "deny-files", file, tell),
             deny_countries: list(layers, "deny-countries", country, tell),
@@ -127,10 +131,6 @@ impl GuardSettings {
             rules: Vec::new(),
             crawlers: Vec::new(),
             refused_targets: None,
-            strict: strict(layers, tell),
-            extra_probes: extra_probes(layers, tell),
-            allow_probes: allow_probes(layers, tell),
-            any_redirect: layers.iter().find_map(|(_, table)| Some(table.text("platform-redirects")?.value == "any")),
         }
     }
 

@@ -39,6 +39,7 @@ pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
 pub use crawlers::{Crawlers, Declared};
 pub use policy::Policy;
+pub(crate) use probes::Probes;
 use rates::{Asked, Rates};
 pub use rules::{Rule, RuleSet};
 pub use sources::{Refreshed, Sources};

@@ -11,7 +11,7 @@ use crate::config::{GuardSettings, RateSettings, Strictness};
 use crate::model::{Host, Methods};
 
 /// What a site admits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Policy {
     /// Addresses and countries.
     pub(super) access: Access,
@@ -37,13 +37,11 @@ pub struct Policy {
 impl Policy {
     /// What a site's own files say, else gateway.toml.
     pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
-        let extra = site.extra_probes.as_ref().or(gateway.extra_probes.as_ref());
-        let allow = site.allow_probes.as_ref().or(gateway.allow_probes.as_ref());
         Policy {
             access: Access::new(site, gateway, sources),
             methods: site.methods.or(gateway.methods).unwrap_or_default(),
             strict: site.strict.or(gateway.strict).unwrap_or_default(),
-            probes: Probes::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice)),
+            probes: Probes::of(site, gateway),
             rules: site.rules.iter().chain(&gateway.rules).map(|file| RuleSet::of(file)).collect(),
             crawlers: Declared::new(&gateway.crawlers),
             refused_targets: (site.refused_targets.iter().chain(&gateway.refused_targets).next())
@@ -57,12 +55,5 @@ impl Policy {
     /// Whether platforms may send visitors to any host.
     pub fn any_redirect(&self) -> bool {
         self.any_redirect
-    }
-}
-
-/// What is admitted where nobody says anything.
-impl Default for Policy {
-    fn default() -> Self {
-        Policy::new(&GuardSettings::default(), &GuardSettings::default(), &Sources::default())
     }
 }

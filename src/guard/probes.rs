@@ -7,12 +7,12 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use super::hygiene::Decoded;
-use crate::config::ProbePattern;
+use crate::config::{GuardSettings, ProbePattern};
 use crate::url::split_target;
 
 /// Patterns, found by the names of a path in a time that does not grow with their number.
 #[derive(Debug)]
-pub(super) struct Probes {
+pub(crate) struct Probes {
     patterns: Vec<ProbePattern>,
     /// Patterns by their first name, if it has no `*`.
     exact: HashMap<Box<[u8]>, Vec<usize>, foldhash::fast::RandomState>,
@@ -26,9 +26,23 @@ pub(super) struct Probes {
     others: Vec<usize>,
 }
 
+/// Those that are shipped.
+impl Default for Probes {
+    fn default() -> Self {
+        Probes::new(&[], &[])
+    }
+}
+
 impl Probes {
+    /// Those of a site: what its own files say, else gateway.toml.
+    pub fn of(site: &GuardSettings, gateway: &GuardSettings) -> Self {
+        let extra = site.extra_probes.as_ref().or(gateway.extra_probes.as_ref());
+        let allow = site.allow_probes.as_ref().or(gateway.allow_probes.as_ref());
+        Self::new(extra.map_or(&[], Vec::as_slice), allow.map_or(&[], Vec::as_slice))
+    }
+
     /// The shipped patterns but for those of `allow` (all, if that says `*`), and `extra`.
-    pub fn new(extra: &[ProbePattern], allow: &[String]) -> Self {
+    fn new(extra: &[ProbePattern], allow: &[String]) -> Self {
         let is_allowed = |pattern: &ProbePattern| allow.iter().any(|allow| allow == "*" || allow == pattern.as_str());
         let patterns = ProbePattern::shipped().filter(|pattern| !is_allowed(pattern)).chain(extra.iter().cloned());
         let mut probes = Probes {

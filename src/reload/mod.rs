@@ -59,8 +59,6 @@ const WRITER_TIME: Duration = Duration::from_secs(1);
 /// Keeps what traffic sees up to date with a folder.
 pub struct Reloader {
     root: PathBuf,
-    /// Where the list of frozen hosts is, if there is one.
-    frozen: Option<PathBuf>,
     watch: bool,
     debounce: Duration,
     state: Mutex<State>,
@@ -105,7 +103,6 @@ impl Reloader {
         log::diagnostics(&report.diagnostics, &[]);
         let reloader = Reloader {
             root: gateway.routes.clone(),
-            frozen: gateway.frozen_file.as_ref().and_then(|file| file.parent()).map(Path::to_owned),
             watch: gateway.watch,
             debounce: Duration::from_millis(gateway.debounce),
             state: Mutex::new(State {
@@ -228,9 +225,8 @@ impl Reloader {
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
         let mut watcher = vec![Watching::new("routes", Wanted::Folder(self.root.clone()))];
-        let optional = |what, folder: PathBuf| Watching::new(what, Wanted::Optional(folder));
-        watcher.extend(self.frozen.iter().map(|folder| optional("frozen hosts", folder.clone())));
-        watcher.extend(self.certificates.iter().map(|c| optional("certificates", c.folder().to_owned())));
+        let certificates = self.certificates.as_ref().map(|c| Wanted::Optional(c.folder().to_owned()));
+        watcher.extend(certificates.map(|wanted| Watching::new("certificates", wanted)));
         watcher.push(Watching::new("files of the guard", Wanted::Files(Vec::new())));
         let mut cause = Cause::Watch;
         loop {
@@ -293,7 +289,14 @@ impl Reloader {
     /// The single files that are read: gateway.toml, and what the guard's settings name.
     fn files(&self) -> Vec<PathBuf> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.settings.file().map(Path::to_owned).into_iter().chain(state.loader.sources().paths()).collect()
+        state
+            .settings
+            .file()
+            .map(Path::to_owned)
+            .into_iter()
+            .chain(state.loader.sources().paths())
+            .chain(state.loader.frozen_file().map(Path::to_owned))
+            .collect()
     }
 
     /// Waits until nothing has changed for a while and nobody has a file open for writing, but not for ever.

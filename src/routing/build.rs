@@ -9,6 +9,7 @@ use crate::config::{
     self, Diagnostic, Fallback, GuardSettings, Links, Place, RequestAction, RequestRules, Site, SourceFile,
     readable_host,
 };
+use crate::guard::Probes;
 use crate::model::{Host, HostPattern, RedirectStatus, Rewriting, Target, split_scheme};
 use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
@@ -24,6 +25,8 @@ pub(super) struct Policy {
     pub allowed: Arc<HostSet>,
     /// Names of platforms.
     pub platforms: Vec<String>,
+    /// What gateway.toml admits.
+    pub guard: GuardSettings,
     /// Names of crawlers.
     pub crawlers: Vec<String>,
     /// The request rules of gateway.toml.
@@ -79,6 +82,7 @@ pub(super) fn build(
         own_hosts: site.hosts.iter().map(|(pattern, _)| pattern).collect(),
         allowed,
         platforms: &policy.platforms,
+        guard: &policy.guard,
         faults,
         url: Canonical::default(),
     };
@@ -142,6 +146,7 @@ struct Build<'a> {
     own_hosts: HostSet,
     allowed: &'a HostSet,
     platforms: &'a [String],
+    guard: &'a GuardSettings,
     faults: &'a mut Vec<Diagnostic>,
     url: Canonical,
 }
@@ -297,7 +302,18 @@ impl Build<'_> {
     fn mappings(&mut self, file: &SourceFile) -> MappingTable {
         let mut builder = MappingTableBuilder::default();
         let mut faults = Vec::new();
+        let probes = Probes::of(&self.site.guard, self.guard);
+        let (mut probed, mut first_probed) = (0, None);
         mapping::read(file, &mut faults, |row, faults| {
+            if let Ok(old) = self.old_url(file, row)
+                && let Some(pattern) = probes.find(old.as_bytes())
+            {
+                probed += 1;
+                if first_probed.is_none() {
+                    let message = format!("scanners ask for such addresses (`{pattern}`)");
+                    first_probed = Some(mapping::fault(file, row, Column::Old, "probe-mapping", message));
+                }
+            }
             let links = self.links(file, row, faults);
             if let Some((suggest, archive)) = links
                 && let Err(fault) = self.add(file, row, suggest.as_ref(), archive.as_ref(), &mut builder)
@@ -314,6 +330,12 @@ impl Build<'_> {
                 }
             }
         });
+        if let Some(fault) = first_probed {
+            let others = if probed > 1 { format!("; {} more rows are like it", probed - 1) } else { String::new() };
+            let hint =
+                format!("answered all the same, since it has a mapping; delete the row if no page was here{others}");
+            faults.push(fault.hint(hint).warning());
+        }
         self.faults.append(&mut faults);
         builder.build()
     }

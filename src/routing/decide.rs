@@ -134,6 +134,11 @@ impl Snapshot {
         decision((thawed, source))
     }
 
+    /// The verdict, or what becomes of it if its target is frozen.
+    pub fn unless_frozen<'a>(&self, verdict: Verdict<'a>) -> Verdict<'a> {
+        without_frozen(verdict, self.frozen())
+    }
+
     /// A decision about no site.
     pub fn undecided<'a>(&'a self, verdict: Verdict<'a>) -> Decision<'a> {
         Decision { verdict, site: None, host: "", phase: None, source: None, frozen: self.frozen() }

@@ -1,6 +1,10 @@
 //! The hosts to which nobody is sent any more: those of gateway.toml, and those of a file that others write.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::hosts::HostSet;
 use crate::config::{Diagnostic, Gateway, SourceFile};
@@ -23,6 +27,18 @@ impl FrozenList {
             file: gateway.frozen_file.clone(),
             last: Arc::new(gateway.frozen.iter().collect()),
         }
+    }
+
+    /// Takes what gateway.toml says now.
+    pub fn set(&mut self, gateway: &Gateway) {
+        if self.listed != gateway.frozen || self.file != gateway.frozen_file {
+            *self = FrozenList::new(gateway);
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// All of them, and what is wrong with the file. A file that can't be read leaves frozen what was; one that is not there

@@ -144,7 +144,13 @@ impl Loader {
         self.allowed_targets.clone_from(&gateway.allowed_targets);
         self.guard.clone_from(&gateway.guard);
         self.countries.clone_from(&gateway.countries);
+        self.frozen.set(gateway);
         is_new
+    }
+
+    /// The list of frozen hosts that is read besides the routes.
+    pub fn frozen_file(&self) -> Option<&Path> {
+        self.frozen.file()
     }
 
     /// Reads what changed and puts a snapshot together. `now` (Unix seconds) is the moment for which tests without a
@@ -312,6 +318,7 @@ impl Loader {
             platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
             crawlers: self.guard.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             rules: self.guard.rules.clone(),
+            guard: self.guard.clone(),
         };
         if policy != self.policy {
             // Rules of gateway.toml hold for every site, and their targets are checked by each site's policy.

@@ -13,13 +13,13 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 50] = [
+const CODES: [&str; 51] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
-    "bad-database",
     "bad-condition",
     "bad-crawler",
+    "bad-database",
     "bad-fallback",
     "bad-filter",
     "bad-header",
@@ -48,8 +48,9 @@ const CODES: [&str; 50] = [
     "misplaced-key",
     "missing-key",
     "missing-origin",
-    "open-admin",
     "no-countries",
+    "open-admin",
+    "probe-mapping",
     "self-redirect",
     "syntax",
     "target-not-allowed",

@@ -138,7 +138,7 @@ fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings
     let mut refused = Vec::new();
     for target in targets {
         let view = View {
-            site: "",
+            site: "old",
             method: "GET",
             host: Some(b"old.example"),
             target,

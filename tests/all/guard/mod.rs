@@ -13,6 +13,7 @@ use crate::{
 mod addresses;
 mod countries;
 mod flood;
+mod headers;
 mod hygiene;
 mod methods;
 mod mmdb;

@@ -64,7 +64,7 @@ trailing-dot   = \"refuse\"   # production was so, may be relaxed: `www.example.
 
 [guard]
 # Production did not look at the method.
-methods = [\"GET\", \"HEAD\", \"POST\", \"OPTIONS\", \"PUT\", \"DELETE\", \"PATCH\"]
+methods = [\"*\"]
 
 # Addresses that production answered by itself on every site: its two test pages, and what its pages loaded.
 
