@@ -15,6 +15,7 @@ mod fault;
 mod fetch;
 mod forward;
 pub mod numbers;
+mod origin;
 pub mod platforms;
 mod transform;
 
