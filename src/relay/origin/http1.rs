@@ -21,7 +21,7 @@ use tokio::{
 
 use super::chunks::{BadChunk, Chunks, Next};
 use super::{Head, Patience};
-use crate::cache::usual_name;
+use crate::cache::write_line;
 use crate::relay::platforms::Wire;
 
 /// An exchange on its way.
@@ -60,10 +60,7 @@ impl Exchange {
         out.extend_from_slice(request.raw_path());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         for (name, value) in request.headers.iter().chain(more.iter().map(|(name, value)| (name, value))) {
-            out.extend(usual_name(name));
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
+            write_line(out, name, value);
         }
         out.extend_from_slice(b"\r\n");
         let sending = async {
