@@ -10,6 +10,7 @@
 //! Called by: `door`.
 
 mod cached;
+mod client;
 mod date;
 mod fault;
 mod fetch;
@@ -42,6 +43,8 @@ use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
+use client::SessionClient;
+pub use client::{Client, broke_off};
 pub use date::AnswerDate;
 use fault::{Fault, is_taken_too_slowly};
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
@@ -62,22 +65,67 @@ pub struct Visit {
     pub since: Instant,
     /// Where the date of a platform's answer is left for the door.
     pub date: AnswerDate,
+    /// Whether the cache has been asked, and has nothing to do with it.
+    pub passed: bool,
 }
 
-/// Pingora's proxy with our phases.
-pub type Proxy = HttpProxy<Relay>;
+/// Pingora's proxy with our phases, and the shorter way through the cache alone.
+pub struct Proxy {
+    relay: Relay,
+    http: Arc<HttpProxy<Relay>>,
+}
 
-/// The phases.
+/// The phases. Clones are the same.
+#[derive(Clone)]
 pub struct Relay {
     responder: Arc<Responder>,
     platforms: Arc<Platforms>,
     cache: Cache,
-    journal: Journal,
+    journal: Arc<Journal>,
 }
 
 /// The proxy of a gateway.
 pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>, cache: Cache) -> Arc<Proxy> {
-    Arc::new(http_proxy(conf, Relay { responder, platforms, cache, journal: Journal::default() }))
+    let relay = Relay { responder, platforms, cache, journal: Arc::default() };
+    Arc::new(Proxy { http: Arc::new(http_proxy(conf, relay.clone())), relay })
+}
+
+/// What came of a request that the cache was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is answered.
+    Whole,
+    /// The client has no answer, or only a part of one, and can see that; or it is gone.
+    Cut,
+    /// Nothing has been done: it is for the proxy, with [`Visit::passed`].
+    Passed,
+}
+
+impl Proxy {
+    /// Pingora's proxy.
+    pub fn http(&self) -> &Arc<HttpProxy<Relay>> {
+        &self.http
+    }
+
+    /// Answers a GET or HEAD without a body through the cache, and counts it. `fields` are its fields.
+    pub async fn answer_cached(
+        &self,
+        client: &mut impl Client,
+        fields: &HeaderMap,
+        visit: &Visit,
+        relayed: &Relayed,
+    ) -> Answered {
+        let answered = match self.relay.answer_cached(client, fields, visit, relayed).await {
+            Ok(true) => Answered::Whole,
+            Ok(false) => return Answered::Passed,
+            Err(error) => {
+                self.relay.note(&error, relayed);
+                Answered::Cut
+            }
+        };
+        self.relay.count(visit, relayed);
+        answered
+    }
 }
 
 /// What is remembered of a request from phase to phase.
@@ -136,8 +184,13 @@ impl ProxyHttp for Relay {
                 ready?
             }
             Step::Relay(relayed) => {
-                ctx.relayed = Some(relayed);
-                return self.answer_cached(session, ctx).await;
+                let relayed = ctx.relayed.insert(relayed);
+                if visit.passed || session.is_upgrade_req() {
+                    return Ok(false);
+                }
+                let fields = session.req_header().headers.clone();
+                let mut client = SessionClient { session, date: &visit.date };
+                return self.answer_cached(&mut client, &fields, visit, relayed).await;
             }
         };
         write(ready, session, visit).await?;
@@ -335,12 +388,7 @@ impl ProxyHttp for Relay {
 
     /// No client may fill the log: what concerns platforms is told here, once in a while.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &Error) -> bool {
-        if *error.esource() != ErrorSource::Downstream {
-            let platform = ctx.relayed.as_ref().map_or("", |relayed| relayed.platform.as_str());
-            self.journal.note(|count| {
-                log::warn!("platform `{platform}` can't be asked: {error} ({count} such faults since the last line)");
-            });
-        }
+        self.complain(error, ctx.relayed.as_ref());
         true
     }
 
@@ -375,8 +423,8 @@ impl ProxyHttp for Relay {
     }
 
     async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        if error.is_some_and(is_taken_too_slowly) {
-            self.responder.metrics().connections().limit(Limit::SendRate);
+        if let Some(error) = error {
+            self.note_slow(error);
         }
         let Some(visit) = &ctx.visit else { return };
         if let Some(relayed) = &ctx.relayed {
@@ -387,6 +435,32 @@ impl ProxyHttp for Relay {
 }
 
 impl Relay {
+    /// Notes why a request had no whole answer.
+    fn note(&self, error: &Error, relayed: &Relayed) {
+        self.complain(error, Some(relayed));
+        self.note_slow(error);
+    }
+
+    fn complain(&self, error: &Error, relayed: Option<&Relayed>) {
+        if *error.esource() != ErrorSource::Downstream {
+            let platform = relayed.map_or("", |relayed| relayed.platform.as_str());
+            self.journal.note(|count| {
+                log::warn!("platform `{platform}` can't be asked: {error} ({count} such faults since the last line)");
+            });
+        }
+    }
+
+    fn note_slow(&self, error: &Error) {
+        if is_taken_too_slowly(error) {
+            self.responder.metrics().connections().limit(Limit::SendRate);
+        }
+    }
+
+    fn count(&self, visit: &Visit, relayed: &Relayed) {
+        self.responder.count_relayed(relayed, visit.lane);
+        self.responder.metrics().observe(visit.since.elapsed());
+    }
+
     /// Tells the cache of an answer that went past it, in the shape in which it stores answers.
     fn observe(
         &self,

@@ -135,7 +135,13 @@ impl Http1<'_> {
                 self.answered += 1;
                 then.map(Event::End)
             }
-            Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+            Step::Relay(relayed) => {
+                let mut handover = Handover::new(head, input, facts, is_last);
+                if head.framing == Framing::Length(0) && !head.expects && !head.upgrades {
+                    handover.ask_cache(relayed, persistence);
+                }
+                Some(Event::Relay(Box::new(handover)))
+            }
         };
     }
 
