@@ -1,6 +1,10 @@
 //! What traffic sees at one moment.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -106,6 +110,12 @@ impl Live {
         let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard()));
         let counters = counters.collect();
         Live { counters, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
+    }
+
+    /// How what comes from elsewhere is served for a site, by its number.
+    pub(super) fn serving_of(&self, site: Option<usize>) -> &Serving {
+        static NONE: LazyLock<Serving> = LazyLock::new(Serving::default);
+        site.and_then(|site| self.serving.get(site)).map_or(&*NONE, |serving| &**serving)
     }
 
     /// Removes the series of sites that `next` doesn't have; to be called when `next` is live.

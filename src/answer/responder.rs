@@ -1,11 +1,6 @@
 //! From a request to its answer: the one way that every lane takes.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -46,6 +41,15 @@ pub enum Step<R> {
     Large,
 }
 
+/// What is to be written.
+#[derive(Debug)]
+pub enum Reply<'a, S> {
+    /// An answer of the gateway's.
+    Made(&'a Answer<'a>),
+    /// An answer of a platform that the cache has.
+    Stored(S),
+}
+
 /// What is to be asked of a platform.
 #[derive(Clone, Debug)]
 pub struct Relayed {
@@ -68,8 +72,7 @@ impl Relayed {
 
     /// How its answers are served.
     pub fn serving(&self) -> &Serving {
-        static NONE: LazyLock<Serving> = LazyLock::new(Serving::default);
-        self.site.and_then(|site| self.live.serving.get(site)).map_or(&*NONE, |serving| &**serving)
+        self.live.serving_of(self.site)
     }
 }
 
@@ -127,19 +130,41 @@ impl Responder {
 
     /// Decides, counts, and hands the answer to `write`. Never waits.
     pub fn respond<R>(&self, facts: &Facts<'_>, lane: Lane, write: impl FnOnce(&Answer<'_>) -> R) -> Step<R> {
+        let stored = |_: &Serving| None::<Infallible>;
+        self.respond_with(facts, lane, stored, |reply| match reply {
+            Reply::Made(answer) => write(answer),
+            Reply::Stored(never) => match never {},
+        })
+    }
+
+    /// As [`Responder::respond`], and asks `stored` first whether the cache has what is a platform's to answer.
+    pub fn respond_with<S, R>(
+        &self,
+        facts: &Facts<'_>,
+        lane: Lane,
+        stored: impl FnOnce(&Serving) -> Option<S>,
+        write: impl FnOnce(Reply<'_, S>) -> R,
+    ) -> Step<R> {
         if let Some(refusal) = facts.refused {
-            return Step::Answered(self.refuse(facts, refusal, lane, write));
+            return Step::Answered(self.refuse(facts, refusal, lane, |answer| write(Reply::Made(answer))));
         }
         let live = self.live.load();
         SCRATCH.with_borrow_mut(|scratch| {
             let request = facts.request();
             let decision = live.snapshot.decide(&request, self.clock.now(), scratch);
+            if let Verdict::Serve { .. } = decision.verdict
+                && let Some(stored) = stored(live.serving_of(decision.site.map(|(number, _)| number)))
+            {
+                self.count(&live, &decision, lane);
+                return Step::Answered(write(Reply::Stored(stored)));
+            }
             if let Some(elsewhere) = self.elsewhere(&live, &decision) {
                 return elsewhere;
             }
             self.count(&live, &decision, lane);
             let languages = facts.accept_language.as_deref();
-            Step::Answered(write(&answer(&decision, &request, languages, &self.cache_control)))
+            let answer = answer(&decision, &request, languages, &self.cache_control);
+            Step::Answered(write(Reply::Made(&answer)))
         })
     }
 

@@ -33,7 +33,7 @@ fn methods(layers: &[(u16, &Table)], tell: &mut Tell<'_>) -> Option<Methods> {
         match methods.with(value) {
             Some(more) => methods = more,
             None => {
-                let hint = format!("one of: {}", Methods::NAMES.join(", "));
+                let hint = format!("one of: {}, or `*` for all", Methods::NAMES.join(", "));
                 tell(
                     layer,
                     span.clone(),
@@ -73,6 +73,6 @@ pub const GUARD: &[Key] = &[
         "methods",
         Kind::Texts,
         "[\"GET\", \"HEAD\", \"POST\", \"OPTIONS\"]",
-        "Methods that are admitted; others are answered 405.",
+        "Methods that are admitted, or `*` for all; others are answered 405.",
     ),
 ];

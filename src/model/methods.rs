@@ -29,11 +29,18 @@ impl Methods {
         "REPORT",
     ];
 
+    /// Any method, also one without a name here.
+    pub const ANY: Methods = Methods(u32::MAX);
+
     /// No method at all.
     pub const NONE: Methods = Methods(0);
 
-    /// With one more; none if there is no such method. Names are case-sensitive (RFC 9110, 9.1).
+    /// With one more, or with all that there may be (`*`); none if there is no such method. Names are case-sensitive (RFC
+    /// 9110, 9.1).
     pub fn with(self, name: &str) -> Option<Self> {
+        if name == "*" {
+            return Some(Methods::ANY);
+        }
         Some(Methods(self.0 | 1 << Self::number(name)?))
     }
 
@@ -41,6 +48,7 @@ impl Methods {
     pub fn contains(self, name: &str) -> bool {
         match name {
             "GET" => self.0 & 1 != 0,
+            _ if self == Methods::ANY => true,
             _ => Self::number(name).is_some_and(|number| self.0 & 1 << number != 0),
         }
     }
@@ -57,9 +65,12 @@ impl Default for Methods {
     }
 }
 
-/// As the value of `Allow` (RFC 9110, 10.2.1).
+/// As the value of `Allow` (RFC 9110, 10.2.1), or `*`.
 impl fmt::Display for Methods {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Methods::ANY {
+            return f.write_str("*");
+        }
         let mut separator = "";
         for name in Self::NAMES.iter().filter(|name| self.contains(name)) {
             write!(f, "{separator}{name}")?;
@@ -83,5 +94,7 @@ mod tests {
         let more = Methods::NONE.with("REPORT").and_then(|methods| methods.with("GET")).unwrap();
         assert_eq!(more.to_string(), "GET, REPORT");
         assert_eq!(Methods::NONE.with("CONNECT"), None);
+        let any = usual.with("*").unwrap();
+        assert!(any.contains("BREW") && any.to_string() == "*");
     }
 }

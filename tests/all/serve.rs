@@ -27,8 +27,6 @@ timestamp = "20190101"
 [url]
 charset = "gb18030"
 keep-query = ["id"]
-[guard]
-methods = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PROPFIND"]
 [[rule]]
 from = "/news.asp?classname={name}"
 to   = "https://www.new.example/search?q={name}"
@@ -48,7 +46,9 @@ const TABLE: &str = "old,new,status,suggest,archive,note\n\
 
 /// The settings that tests run with, on free ports.
 pub fn gateway(routes: &Path) -> Gateway {
-    let text = "[platforms.new]\norigins = [\"http://127.0.0.1:1\"]\nhost = \"www.new.example\"\n".to_owned();
+    let text =
+        "[platforms.new]\norigins = [\"http://127.0.0.1:1\"]\nhost = \"www.new.example\"\n[guard]\nmethods = [\"*\"]\n"
+            .to_owned();
     let (gateway, faults) = Gateway::parse("gateway.toml", text, Path::new(""));
     assert!(faults.is_empty());
     Gateway {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::handover::{Handover, Large};
 use super::{End, Event, Http1, INPUT, output::Output};
-use crate::answer::{Facts, Parts, Refusal, Relayed, Step, wire, wire::Persistence};
-use crate::cache::{Encodings, KeyParts};
+use crate::answer::{Facts, Parts, Refusal, Reply, Serving, Step, wire, wire::Persistence};
+use crate::cache::{Encodings, Hit, KeyParts};
 use crate::door::body::{Body, Framing, MAX_PASSING};
 use crate::door::head::{self, Bounds, Head};
 use crate::model::Method;
@@ -125,16 +125,13 @@ impl Http1<'_> {
             };
             return;
         }
-        self.next = match self.respond(&facts, persistence, output) {
+        let stored = |serving: &Serving| self.stored(serving, head, &facts);
+        self.next = match self.respond_with(&facts, persistence, output, stored) {
             Step::Answered(()) => {
                 self.answered += 1;
                 then.map(Event::End)
             }
             Step::Large => Some(Event::Large(Box::new(Large::new(facts.into_owned(), persistence)))),
-            Step::Relay(relayed) if self.respond_stored(&relayed, head, &facts, persistence, output) => {
-                self.answered += 1;
-                then.map(Event::End)
-            }
             Step::Relay(relayed) => {
                 let mut handover = Handover::new(head, input, facts, is_last);
                 if head.framing == Framing::Length(0) && !head.expects && !head.upgrades {
@@ -145,37 +142,19 @@ impl Http1<'_> {
         };
     }
 
-    /// Answers a plain request with what the cache has of a platform's answer; false if that has to be looked at more
-    /// closely.
-    fn respond_stored(
-        &self,
-        relayed: &Relayed,
-        head: &Head<'_>,
-        facts: &Facts<'_>,
-        persistence: Persistence,
-        output: &mut Output,
-    ) -> bool {
-        let rules = &relayed.serving().cache;
+    /// What the cache has for a plain request; none if that has to be looked at more closely.
+    fn stored(&self, serving: &Serving, head: &Head<'_>, facts: &Facts<'_>) -> Option<Hit> {
+        let rules = &serving.cache;
         let is_personal = head.has_cookie && !rules.private_cookies.is_empty();
-        let (true, Some(host)) = (rules.enabled && head.is_plain && !is_personal, facts.host.as_deref()) else {
-            return false;
-        };
-        if facts.method != Method::Get || head.upgrades {
-            return false;
+        if !rules.enabled || !head.is_plain || is_personal || head.upgrades || facts.method != Method::Get {
+            return None;
         }
-        let door = self.door;
-        let clock = door.responder.clock();
-        let key = KeyParts { secure: facts.secure, host, target: &facts.target };
+        let key = KeyParts { secure: facts.secure, host: facts.host.as_deref()?, target: &facts.target };
         let encodings = Encodings::read(head.accept_encoding.into_iter());
-        let found = KEY.with_borrow_mut(|bytes| {
+        KEY.with_borrow_mut(|bytes| {
             key.write(bytes);
-            door.cache.fresh(bytes, encodings, clock.now())
-        });
-        let Some(hit) = found else { return false };
-        wire::write_stored_head(output.bytes(), &hit, persistence);
-        output.append(hit.entry().body());
-        door.responder.count_relayed(relayed, Lane::Fast);
-        true
+            self.door.cache.fresh(bytes, encodings, self.door.responder.clock().now())
+        })
     }
 
     /// Answers a request whose body has passed.
@@ -193,10 +172,26 @@ impl Http1<'_> {
     }
 
     fn respond(&self, facts: &Facts<'_>, persistence: Persistence, output: &mut Output) -> Step<()> {
+        self.respond_with(facts, persistence, output, |_| None)
+    }
+
+    fn respond_with(
+        &self,
+        facts: &Facts<'_>,
+        persistence: Persistence,
+        output: &mut Output,
+        stored: impl FnOnce(&Serving) -> Option<Hit>,
+    ) -> Step<()> {
         let head_only = facts.method == Method::Head;
-        let clock = self.door.responder.clock();
-        self.door.responder.respond(facts, Lane::Fast, |answer| {
-            clock.date(|date| wire::write(output.bytes(), answer, head_only, persistence, date));
+        let responder = &self.door.responder;
+        responder.respond_with(facts, Lane::Fast, stored, |reply| match reply {
+            Reply::Made(answer) => {
+                responder.clock().date(|date| wire::write(output.bytes(), answer, head_only, persistence, date))
+            }
+            Reply::Stored(hit) => {
+                wire::write_stored_head(output.bytes(), &hit, persistence);
+                output.append(hit.entry().body());
+            }
         })
     }
 
