@@ -1,7 +1,8 @@
-//! What is no answer of ours: Pingora's `HttpProxy`, for requests that a platform answers.
+//! What is no answer of ours: the cache, and Pingora's `HttpProxy` for what is not for the cache.
 //!
-//! Owns: the phases of Pingora's proxy, which call the same [`Responder`] as every lane, and the way to the platforms.
-//! Never does: reading from clients before a request's head is known to be good (`door` has read it), deciding.
+//! Owns: the way through the cache, for every [`Client`]; the phases of Pingora's proxy, which call the same [`Responder`]
+//! as every lane; and the way to the platforms. Never does: reading from clients before a request's head is known to be good
+//! (`door` has read it), deciding.
 //!
 //! Invariants: a request that comes here was let through by the door, with its [`Visit`]; it is decided here again on
 //! what is live now, and answered here if the answer is ours by now (or if the door does not answer itself); it is

@@ -4,6 +4,7 @@
 //! trying again, keeping connections ([`super::platforms`]).
 
 mod chunks;
+mod head;
 mod http1;
 
 use std::time::Duration;
