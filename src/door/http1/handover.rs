@@ -167,7 +167,7 @@ impl Handover {
     /// The fields, as parts of the head; none if there is something that can't be one.
     fn fields(&self) -> Option<HeaderMap> {
         let lines = self.head.slice(self.line..self.head.len() - b"\r\n".len());
-        let mut fields = HeaderMap::with_capacity(FIELDS);
+        let mut fields = HeaderMap::with_capacity(memchr::memchr_iter(b'\n', &lines).count());
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', &lines) {
             let line = &lines[start..end];
@@ -181,6 +181,3 @@ impl Handover {
         Some(fields)
     }
 }
-
-/// Fields that most requests have room for.
-const FIELDS: usize = 16;

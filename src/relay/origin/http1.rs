@@ -3,6 +3,8 @@
 //! What comes is read in large pieces and handed on without being copied.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -37,7 +39,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub fn new(wire: Box<Wire>, patience: Patience) -> Self {
-        Exchange { wire, patience, buffer: BytesMut::new(), body: Body::Closed, persists: false }
+        Exchange { wire, patience, buffer: Buffers::take(), body: Body::Closed, persists: false }
     }
 
     /// Sends a GET, with `more` fields.
@@ -135,7 +137,10 @@ impl Exchange {
 
     /// The connection, if another request may follow on it. The body has been read to its end.
     pub fn into_wire(self) -> Option<Box<Wire>> {
-        (self.persists && self.buffer.is_empty()).then_some(self.wire)
+        let Exchange { wire, buffer, persists, .. } = self;
+        let is_over = buffer.is_empty();
+        Buffers::give(buffer);
+        (persists && is_over).then_some(wire)
     }
 
     /// Reads what there is, and has room for about `wanted` bytes; 0 at the end.
@@ -159,6 +164,31 @@ impl Exchange {
         let _ = self.buffer.split_to(length);
         (self.body, self.persists) = (body, persists);
         Ok(Some(head))
+    }
+}
+
+/// Buffers of a thread. What was read into them may be on its way to clients still: the one that has waited for the longest
+/// time is the first to be used again. Else each would be asked of the system, and given back, page by page.
+struct Buffers;
+
+thread_local! {
+    static BUFFERS: RefCell<VecDeque<BytesMut>> = RefCell::default();
+}
+
+impl Buffers {
+    fn take() -> BytesMut {
+        let first = BUFFERS.with_borrow_mut(VecDeque::pop_front);
+        let free = first.and_then(|mut buffer| buffer.try_reclaim(FIRST).then_some(buffer));
+        free.unwrap_or_else(|| BytesMut::with_capacity(FIRST))
+    }
+
+    fn give(mut buffer: BytesMut) {
+        buffer.clear();
+        BUFFERS.with_borrow_mut(|buffers| {
+            if buffers.len() < MAX_BUFFERS {
+                buffers.push_back(buffer);
+            }
+        });
     }
 }
 
@@ -198,6 +228,9 @@ const FIRST: usize = 16 * 1024;
 /// Bytes of a body that are read at a time, and of which there is room at least.
 const MOST: usize = 64 * 1024;
 const LEAST: usize = 4 * 1024;
+
+/// Buffers that a thread keeps: two megabytes at most, of bodies that were read in large pieces.
+const MAX_BUFFERS: usize = 32;
 
 /// Bytes of a head.
 const MAX_HEAD: usize = 1024 * 1024;
