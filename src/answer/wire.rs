@@ -43,7 +43,8 @@ pub fn write_stored_head(out: &mut Vec<u8>, hit: &Hit, persistence: Persistence)
     out.extend_from_slice(b"\r\n");
 }
 
-fn connection(out: &mut Vec<u8>, persistence: Persistence) {
+/// Appends what an answer says about the connection, if it has to say anything.
+pub fn connection(out: &mut Vec<u8>, persistence: Persistence) {
     out.extend_from_slice(match persistence {
         Persistence::Kept => b"",
         Persistence::KeptAlive => b"Connection: keep-alive\r\n",
@@ -51,7 +52,8 @@ fn connection(out: &mut Vec<u8>, persistence: Persistence) {
     });
 }
 
-fn status_line(out: &mut Vec<u8>, status: u16) {
+/// Appends the first line of an answer.
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
     let line: &[u8] = match status {
         200 => b"HTTP/1.1 200 OK\r\n",
         301 => b"HTTP/1.1 301 Moved Permanently\r\n",

@@ -52,6 +52,9 @@ impl Response {
     }
 
     fn targeted(fields: &HeaderMap) -> Option<Self> {
+        if !fields.contains_key(&CDN_CACHE_CONTROL) {
+            return None;
+        }
         let lines: Vec<&[u8]> = fields.get_all(&CDN_CACHE_CONTROL).into_iter().map(|line| line.as_bytes()).collect();
         let dictionary = structured::dictionary(&lines.join(&b", "[..]))?;
         if dictionary.is_empty() {

@@ -178,11 +178,20 @@ pub fn usual_name(name: &HeaderName) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// Appends a field as a line.
-pub(super) fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend(usual_name(name));
+/// Appends a field as a line, its name as it is usual.
+pub fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+    out.reserve(name.len() + value.len() + 4);
+    let start = out.len();
+    out.extend_from_slice(name);
+    let mut first = true;
+    for byte in &mut out[start..] {
+        if std::mem::replace(&mut first, *byte == b'-') {
+            byte.make_ascii_uppercase();
+        }
+    }
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 

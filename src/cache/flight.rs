@@ -50,6 +50,8 @@ pub(super) struct State {
     /// What the response was chosen by: before it is there, what it will be chosen by, where that is known.
     pub selecting: Option<Selecting>,
     pub buffer: Buffer,
+    /// The fields of a response that is for the leader alone; else they are in the head.
+    pub own: Option<HeaderMap>,
     /// Interim responses that the leader has yet to be given.
     pub interim: VecDeque<Interim>,
     /// Whether others may join.
@@ -84,7 +86,7 @@ pub struct Interim {
 #[derive(Debug)]
 pub(super) struct Head {
     pub status: u16,
-    /// As it came, for the leader.
+    /// As it came, for the leader; empty where that has its own.
     pub fields: HeaderMap,
     /// What the others may have of it.
     pub storing: Option<Storing>,
@@ -98,6 +100,7 @@ impl Shared {
             stage: Stage::Waiting,
             selecting,
             buffer: Buffer::keeping(),
+            own: None,
             interim: VecDeque::new(),
             open,
             purged: false,
@@ -268,6 +271,7 @@ impl Flight {
         policy::remove_hop_by_hop(&mut fields);
         let storing = storing.ok();
         let stored_as = storing.is_some().then(|| fields.clone());
+        let (own, fields) = if storing.is_some() { (None, fields) } else { (Some(fields), HeaderMap::new()) };
         let head = Head { status, fields, storing: storing.clone(), forward: course.forward, received: now };
         let is_shared = head.is_shared(&HeaderMap::new());
         if !is_down && status != 500 {
@@ -277,6 +281,7 @@ impl Flight {
         {
             let mut state = lock(&course.shared.state);
             state.selecting = selecting;
+            state.own = own;
             if storing.is_none() {
                 state.buffer.keep_no_longer();
             }

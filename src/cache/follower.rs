@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header;
+use http::{HeaderMap, header};
 use tokio::sync::watch;
 
 use super::{
@@ -95,14 +95,18 @@ impl Follower {
         };
         // Once the body is not kept any more, it isn't going to be stored.
         let stored = head.storing.is_some() && is_kept;
+        let own = if self.leads { state.own.take() } else { None };
         drop(state);
-        Some(Followed::Reply(self.stream(&head, place, stored, asked)))
+        let fields = own.unwrap_or_else(|| head.fields.clone());
+        Some(Followed::Reply(self.stream(&head, fields, place, stored, asked)))
     }
 
     /// The response as it comes. It may have been read from another client's request: the conditions of this one count.
-    fn stream(&self, head: &Head, place: Place, stored: bool, asked: &Asked<'_>) -> Reply {
+    fn stream(&self, head: &Head, fields: HeaderMap, place: Place, stored: bool, asked: &Asked<'_>) -> Reply {
         let source = Source::Fetched { forward: head.forward, status: head.status, stored };
-        let mut fields = head.fields.clone();
+        let is_success = (200..300).contains(&head.status);
+        let has_it = is_success && conditions::is_not_modified(asked.fields, &fields, head.received);
+        let mut fields = fields;
         let mut ttl = 0;
         if let Some(storing) = &head.storing {
             ttl = storing.freshness.ttl(asked.now);
@@ -113,8 +117,7 @@ impl Follower {
             }
         }
         fields.append(CACHE_STATUS, status::write(source, !self.leads, ttl));
-        let is_success = (200..300).contains(&head.status);
-        if is_success && conditions::is_not_modified(asked.fields, &head.fields, head.received) {
+        if has_it {
             return Reply { status: 304, fields: not_modified(fields), body: Body::Empty, source };
         }
         let body = match asked.head_only {

@@ -56,7 +56,7 @@ use std::{
 use http::{HeaderMap, Method, header};
 
 pub use buffer::{Aborted, Reader};
-pub use entry::{Entry, usual_name};
+pub use entry::{Entry, usual_name, write_line};
 pub use filling::{Filling, Stopped};
 pub use flight::{Failure, Flight, Interim, Outcome};
 pub use follower::{Followed, Follower};
@@ -292,7 +292,9 @@ impl Cache {
     fn set_failing(&self, key: &Key, since: Option<i64>) {
         match since {
             Some(since) => self.0.failing.insert(key.clone(), since.saturating_add(RETRY)),
-            None => self.0.failing.invalidate(key),
+            // Mostly there is nothing to forget, and looking is cheaper.
+            None if self.0.failing.contains_key(key) => self.0.failing.invalidate(key),
+            None => {}
         }
     }
 

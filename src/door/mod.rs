@@ -10,8 +10,9 @@
 //!
 //! The way of a connection: accepted by a worker ([`Door::accepted`]) → let in, if there is room (`clients`) → PROXY
 //! header, where the listener has one (`proxy_protocol`) → TLS (`handshake`) → `http1` or `http2`. Requests of HTTP/1
-//! are parsed from the connection's buffer (`head`) and answered straight from there; what is no answer of ours goes to
-//! Pingora's proxy ([`crate::relay`]), within bounds that the `connection` keeps, and the connection comes back.
+//! are parsed from the connection's buffer (`head`) and answered straight from there; what is no answer of ours is answered
+//! through the cache, or goes to Pingora's proxy ([`crate::relay`]), within bounds that the `connection` keeps, and the
+//! connection comes back.
 
 pub mod body;
 mod clients;

@@ -1,7 +1,8 @@
-//! What is no answer of ours: Pingora's `HttpProxy`, for requests that a platform answers.
+//! What is no answer of ours: the cache, and Pingora's `HttpProxy` for what is not for the cache.
 //!
-//! Owns: the phases of Pingora's proxy, which call the same [`Responder`] as every lane, and the way to the platforms.
-//! Never does: reading from clients before a request's head is known to be good (`door` has read it), deciding.
+//! Owns: the way through the cache, for every [`Client`]; the phases of Pingora's proxy, which call the same [`Responder`]
+//! as every lane; and the way to the platforms. Never does: reading from clients before a request's head is known to be good
+//! (`door` has read it), deciding.
 //!
 //! Invariants: a request that comes here was let through by the door, with its [`Visit`]; it is decided here again on
 //! what is live now, and answered here if the answer is ours by now (or if the door does not answer itself); it is
@@ -10,11 +11,13 @@
 //! Called by: `door`.
 
 mod cached;
+mod client;
 mod date;
 mod fault;
 mod fetch;
 mod forward;
 pub mod numbers;
+mod origin;
 pub mod platforms;
 mod transform;
 
@@ -43,6 +46,8 @@ use crate::guard::Occupied;
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
+use client::SessionClient;
+pub use client::{Client, broke_off};
 pub use date::AnswerDate;
 use fault::{Fault, is_taken_too_slowly};
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
@@ -65,22 +70,81 @@ pub struct Visit {
     pub since: Instant,
     /// Where the date of a platform's answer is left for the door.
     pub date: AnswerDate,
+    /// Whether the cache has been asked, and has nothing to do with it.
+    pub passed: bool,
 }
 
-/// Pingora's proxy with our phases.
-pub type Proxy = HttpProxy<Relay>;
+/// Pingora's proxy with our phases, and the shorter way through the cache alone.
+pub struct Proxy {
+    relay: Relay,
+    http: Arc<HttpProxy<Relay>>,
+}
 
-/// The phases.
+/// The phases. Clones are the same.
+#[derive(Clone)]
 pub struct Relay {
     responder: Arc<Responder>,
     platforms: Arc<Platforms>,
     cache: Cache,
-    journal: Journal,
+    journal: Arc<Journal>,
 }
 
 /// The proxy of a gateway.
 pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>, cache: Cache) -> Arc<Proxy> {
-    Arc::new(http_proxy(conf, Relay { responder, platforms, cache, journal: Journal::default() }))
+    let relay = Relay { responder, platforms, cache, journal: Arc::default() };
+    Arc::new(Proxy { http: Arc::new(http_proxy(conf, relay.clone())), relay })
+}
+
+/// What came of a request that the cache was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is answered.
+    Whole,
+    /// The client has no answer, or only a part of one, and can see that; or it is gone.
+    Cut,
+    /// Nothing has been done: it is for the proxy, with [`Visit::passed`].
+    Passed,
+}
+
+impl Proxy {
+    /// Pingora's proxy.
+    pub fn http(&self) -> &Arc<HttpProxy<Relay>> {
+        &self.http
+    }
+
+    /// Answers a GET or HEAD without a body through the cache, and counts it. `fields` are its fields.
+    pub async fn answer_cached(
+        &self,
+        client: &mut impl Client,
+        fields: &HeaderMap,
+        visit: &Visit,
+        relayed: &Relayed,
+    ) -> Answered {
+        let responder = &self.relay.responder;
+        let _occupied = match responder.occupy(&visit.facts) {
+            Ok(occupied) => occupied,
+            Err(refusal) => {
+                let head_only = visit.facts.method == Method::Head;
+                let Ok(ready) = responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) else {
+                    return Answered::Cut;
+                };
+                return match cached::send_page(client, ready, head_only).await {
+                    Ok(_) => Answered::Whole,
+                    Err(_gone) => Answered::Cut,
+                };
+            }
+        };
+        let answered = match self.relay.answer_cached(client, fields, visit, relayed).await {
+            Ok(true) => Answered::Whole,
+            Ok(false) => return Answered::Passed,
+            Err(error) => {
+                self.relay.note(&error, relayed);
+                Answered::Cut
+            }
+        };
+        self.relay.count(visit, relayed);
+        answered
+    }
 }
 
 /// What is remembered of a request from phase to phase.
@@ -142,8 +206,14 @@ impl ProxyHttp for Relay {
             }
             Step::Relay(relayed) => match self.responder.occupy(&visit.facts) {
                 Ok(occupied) => {
-                    (ctx.relayed, ctx.occupied) = (Some(relayed), occupied);
-                    return self.answer_cached(session, ctx).await;
+                    ctx.occupied = occupied;
+                    let relayed = ctx.relayed.insert(relayed);
+                    if visit.passed || session.is_upgrade_req() {
+                        return Ok(false);
+                    }
+                    let fields = session.req_header().headers.clone();
+                    let mut client = SessionClient { session, date: &visit.date };
+                    return self.answer_cached(&mut client, &fields, visit, relayed).await;
                 }
                 Err(refusal) => self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new)?,
             },
@@ -345,12 +415,7 @@ impl ProxyHttp for Relay {
 
     /// No client may fill the log: what concerns platforms is told here, once in a while.
     fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &Error) -> bool {
-        if *error.esource() != ErrorSource::Downstream {
-            let platform = ctx.relayed.as_ref().map_or("", |relayed| relayed.platform.as_str());
-            self.journal.note(|count| {
-                log::warn!("platform `{platform}` can't be asked: {error} ({count} such faults since the last line)");
-            });
-        }
+        self.complain(error, ctx.relayed.as_ref());
         true
     }
 
@@ -385,8 +450,8 @@ impl ProxyHttp for Relay {
     }
 
     async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        if error.is_some_and(is_taken_too_slowly) {
-            self.responder.metrics().connections().limit(Limit::SendRate);
+        if let Some(error) = error {
+            self.note_slow(error);
         }
         let Some(visit) = &ctx.visit else { return };
         if let Some(relayed) = &ctx.relayed {
@@ -397,6 +462,32 @@ impl ProxyHttp for Relay {
 }
 
 impl Relay {
+    /// Notes why a request had no whole answer.
+    fn note(&self, error: &Error, relayed: &Relayed) {
+        self.complain(error, Some(relayed));
+        self.note_slow(error);
+    }
+
+    fn complain(&self, error: &Error, relayed: Option<&Relayed>) {
+        if *error.esource() != ErrorSource::Downstream {
+            let platform = relayed.map_or("", |relayed| relayed.platform.as_str());
+            self.journal.note(|count| {
+                log::warn!("platform `{platform}` can't be asked: {error} ({count} such faults since the last line)");
+            });
+        }
+    }
+
+    fn note_slow(&self, error: &Error) {
+        if is_taken_too_slowly(error) {
+            self.responder.metrics().connections().limit(Limit::SendRate);
+        }
+    }
+
+    fn count(&self, visit: &Visit, relayed: &Relayed) {
+        self.responder.count_relayed(relayed, visit.lane);
+        self.responder.metrics().observe(visit.since.elapsed());
+    }
+
     /// Tells the cache of an answer that went past it, in the shape in which it stores answers.
     fn observe(
         &self,

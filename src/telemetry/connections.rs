@@ -9,7 +9,7 @@ use super::{metrics::register, names};
 pub enum Lane {
     /// HTTP/1 answered straight from the connection's buffer.
     Fast,
-    /// HTTP/1 through a session of Pingora's.
+    /// HTTP/1 through a session of Pingora's, or through more of the cache than its store.
     Session,
     /// HTTP/2.
     Http2,

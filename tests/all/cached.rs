@@ -267,6 +267,35 @@ fn hints_before_an_answer_are_passed_on_and_not_stored() {
     assert_eq!(origin.asked(), 4);
 }
 
+/// Those of HTTP/2 are in `platforms`.
+#[test]
+fn trailers_of_http_1_are_told_over_http_2() {
+    let origin = Scripted::start(|_, _| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+        format!("{head}4\r\npage\r\n0\r\nX-Sum: 1\r\nContent-Length: 7\r\n\r\n").into_bytes()
+    });
+    let (_routes, gateway) = gateway(origin.address);
+    let running = Lane::H2c.start(gateway);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(running.http[0]).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        for _ in 0..2 {
+            let request = http::Request::get(format!("http://{HOST}/r/1")).body(()).unwrap();
+            let mut body = client.send_request(request, true).unwrap().0.await.unwrap().into_body();
+            let mut page = Vec::new();
+            while let Some(piece) = body.data().await {
+                page.extend_from_slice(&piece.unwrap());
+            }
+            let trailers = body.trailers().await.unwrap().unwrap();
+            assert_eq!((&*page, trailers.len(), &trailers["x-sum"]), (&b"page"[..], 1, &"1".parse().unwrap()));
+        }
+        connection.abort();
+    });
+    running.stop();
+}
+
 #[test]
 fn links_lead_to_the_old_host() {
     for &lane in LANES {

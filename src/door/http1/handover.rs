@@ -1,25 +1,33 @@
 //! What a connection can't answer by itself, and how it comes back.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{End, Event, Http1};
-use crate::answer::{Answer, Facts, wire, wire::Persistence};
-use crate::door::{body::Body, connection::Connection, head::Head};
+use super::{End, Event, Http1, caller::Caller};
+use crate::answer::{Answer, Facts, Relayed, wire, wire::Persistence};
+use crate::door::{
+    body::{Body, Framing},
+    connection::Connection,
+    head::Head,
+};
 use crate::model::Method;
-use crate::relay::{AnswerDate, Visit};
+use crate::relay::{AnswerDate, Answered, Visit};
 use crate::telemetry::Lane;
 use crate::url::is_uri_byte;
 
-/// A request for Pingora.
+/// A request for the cache, or for Pingora.
 pub(super) struct Handover {
-    head: BytesMut,
+    head: Bytes,
+    /// Bytes of its first line.
+    line: usize,
     body: Body,
-    facts: Facts<'static>,
-    is_last: bool,
-    since: Instant,
+    visit: Visit,
+    is_1_1: bool,
+    /// What is to be asked of a platform, and what the answer says of the connection, if the cache is to be asked first.
+    cached: Option<(Relayed, Persistence)>,
 }
 
 /// An answer that takes its time.
@@ -45,20 +53,14 @@ impl<'d> Http1<'d> {
     /// Lets Pingora have the connection for one request; none if it can't be used again.
     pub(super) async fn relay(self, request: Handover) -> Option<Http1<'d>> {
         let Http1 { door, mut connection, unread, requests, .. } = self;
-        let visit = Visit {
-            facts: request.facts,
-            lane: Lane::Session,
-            peer: connection.peer(),
-            trusted: connection.trusted,
-            is_last: request.is_last,
-            since: request.since,
-            date: AnswerDate::default(),
-        };
-        connection.begin_exchange(request.body, unread, door.limits.min_rate, Some(visit.date.clone()));
+        let Handover { head, body, mut visit, .. } = request;
+        (visit.trusted, visit.peer) = (connection.trusted, connection.peer());
+        let is_last = visit.is_last;
+        connection.begin_exchange(body, unread, door.limits.min_rate, Some(visit.date.clone()));
         let mut session = ServerSession::new_http1(Box::new(connection));
-        session.set_pipelined_prefix(request.head);
+        session.set_pipelined_prefix(head.into());
         session.set_connection_user_context(Some(Box::new(visit)));
-        let (stream, _) = door.proxy.process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
+        let (stream, _) = door.proxy.http().process_new_http(session, &door.drain.shutdown_watch()).await?.consume();
         let mut connection = *stream.into_any().downcast::<Connection>().ok()?;
         // What is an answer without a body Pingora doesn't flush.
         connection.flush().await.ok()?;
@@ -67,10 +69,35 @@ impl<'d> Http1<'d> {
         http.requests = requests;
         http.is_news = !unread.is_empty();
         http.unread = unread;
-        if request.is_last {
+        if is_last {
             http.next = Some(Event::End(End::Linger));
         }
         Some(http)
+    }
+
+    /// Answers through the cache; false if nothing has been done, since the request is for Pingora.
+    pub(super) async fn answer_cached(&mut self, request: &mut Handover) -> bool {
+        let (Some((relayed, persistence)), Some(fields)) = (request.cached.take(), request.fields()) else {
+            return false;
+        };
+        let Http1 { door, connection, unread, .. } = self;
+        (request.visit.trusted, request.visit.peer) = (connection.trusted, connection.peer());
+        connection.begin_exchange(Body::new(Framing::Length(0)), std::mem::take(unread), door.limits.min_rate, None);
+        let mut caller = Caller::new(connection, request.is_1_1, persistence, door.responder.clock());
+        let answered = door.proxy.answer_cached(&mut caller, &fields, &request.visit, &relayed).await;
+        let persistence = caller.persistence();
+        self.unread = self.connection.end_exchange().unwrap_or_default();
+        match answered {
+            Answered::Passed => {
+                request.visit.passed = true;
+                return false;
+            }
+            Answered::Whole if persistence != Persistence::Closed => {}
+            Answered::Whole | Answered::Cut => self.next = Some(Event::End(End::Linger)),
+        }
+        self.is_news = !self.unread.is_empty();
+        self.idle_since = Instant::now();
+        true
     }
 
     /// Makes an answer that takes its time.
@@ -99,17 +126,59 @@ impl Handover {
         let mut bytes = BytesMut::with_capacity(head.length + facts.target.len() / 2);
         bytes.extend_from_slice(head.method.as_bytes());
         bytes.extend_from_slice(b" ");
-        for &byte in &*facts.target {
-            if is_uri_byte(byte) {
-                bytes.extend_from_slice(&[byte]);
-            } else {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                bytes.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
+        let mut rest = &*facts.target;
+        while let Some(at) = rest.iter().position(|&byte| !is_uri_byte(byte)) {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            let byte = rest[at];
+            bytes.extend_from_slice(&rest[..at]);
+            bytes.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            rest = &rest[at + 1..];
         }
+        bytes.extend_from_slice(rest);
         bytes.extend_from_slice(if head.is_1_1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+        let line = bytes.len();
         bytes.extend_from_slice(&input[head.skipped + head.line..head.length]);
         let body = if head.upgrades { Body::forever() } else { Body::new(head.framing) };
-        Handover { head: bytes, body, facts: facts.into_owned(), is_last, since: Instant::now() }
+        let visit = Visit {
+            facts: facts.into_owned(),
+            lane: Lane::Session,
+            peer: None,
+            trusted: false,
+            is_last,
+            since: Instant::now(),
+            date: AnswerDate::default(),
+            passed: false,
+        };
+        Handover { head: bytes.freeze(), line, body, visit, is_1_1: head.is_1_1, cached: None }
+    }
+
+    /// Has the cache asked first. The request has no body.
+    pub(super) fn ask_cache(&mut self, relayed: Relayed, persistence: Persistence) {
+        let facts = &self.visit.facts;
+        if facts.method != Method::Other && facts.host.is_some() && relayed.serving().cache.enabled {
+            self.cached = Some((relayed, persistence));
+        }
+    }
+
+    /// Whether the cache is to be asked first.
+    pub(super) fn is_for_cache(&self) -> bool {
+        self.cached.is_some()
+    }
+
+    /// The fields, as parts of the head; none if there is something that can't be one.
+    fn fields(&self) -> Option<HeaderMap> {
+        let lines = self.head.slice(self.line..self.head.len() - b"\r\n".len());
+        let mut fields = HeaderMap::with_capacity(memchr::memchr_iter(b'\n', &lines).count());
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &lines) {
+            let line = &lines[start..end];
+            let colon = memchr::memchr(b':', line)?;
+            let value = line[colon + 1..].trim_ascii();
+            let at = value.as_ptr() as usize - lines.as_ptr() as usize;
+            let value = HeaderValue::from_maybe_shared(lines.slice(at..at + value.len())).ok()?;
+            fields.append(HeaderName::from_bytes(&line[..colon]).ok()?, value);
+            start = end + 1;
+        }
+        Some(fields)
     }
 }

@@ -4,6 +4,7 @@
 //! from there, in order, and all their answers go out in one write. Only what can't be finished at once is kept: the
 //! beginning of a head, an answer that the client takes slowly.
 
+mod caller;
 mod handover;
 mod output;
 mod requests;
@@ -39,10 +40,15 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
     loop {
         // The rare ways are boxed: a connection that waits should not carry the room they need.
         match poll_fn(|cx| http.poll_event(cx)).await {
-            Event::Relay(request) => match Box::pin(http.relay(*request)).await {
-                Some(back) => http = back,
-                None => return,
-            },
+            Event::Relay(mut request) => {
+                if request.is_for_cache() && Box::pin(http.answer_cached(&mut request)).await {
+                    continue;
+                }
+                match Box::pin(http.relay(*request)).await {
+                    Some(back) => http = back,
+                    None => return,
+                }
+            }
             Event::Large(request) => Box::pin(http.answer_at_length(*request)).await,
             Event::Http2 => return Box::pin(http2::serve(door, http.into_http2())).await,
             Event::End(end) => return Box::pin(http.end(end)).await,

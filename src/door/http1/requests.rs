@@ -134,7 +134,13 @@ impl Http1<'_> {
                 then.map(Event::End)
             }
             Step::Large => Some(Event::Large(Box::new(Large::new(facts.into_owned(), persistence)))),
-            Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
+            Step::Relay(relayed) => {
+                let mut handover = Handover::new(head, input, facts, is_last);
+                if head.framing == Framing::Length(0) && !head.expects && !head.upgrades {
+                    handover.ask_cache(relayed, persistence);
+                }
+                Some(Event::Relay(Box::new(handover)))
+            }
         };
     }
 

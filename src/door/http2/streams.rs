@@ -209,11 +209,12 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
 /// Lets a platform answer.
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
     let (lane, trusted) = (Lane::Http2, peer.trusted);
-    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, since, date: AnswerDate::default() };
+    let date = AnswerDate::default();
+    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, since, date, passed: false };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
-    door.proxy.process_new_http(session, &shutdown).await;
+    door.proxy.http().process_new_http(session, &shutdown).await;
 }
 
 /// What HTTP/1 refuses before it looks at anything else; h2 refuses the rest.

@@ -16,6 +16,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::circuit::Circuit;
 use super::hash;
+use super::idle::Idle;
 use crate::config::{Origin, Platform};
 
 /// An address that gets requests.
@@ -31,6 +32,8 @@ pub(super) struct Endpoint {
     pub requests: AtomicUsize,
     /// Whether it gets requests.
     pub circuit: Circuit,
+    /// The connections of HTTP/1 that wait.
+    pub idle: Arc<Idle>,
     peer: HttpPeer,
     /// How often its pool was abandoned.
     abandoned: AtomicU64,
@@ -104,6 +107,7 @@ impl Endpoint {
             shown,
             requests: AtomicUsize::new(0),
             circuit: Circuit::default(),
+            idle: Arc::default(),
             peer,
             abandoned: AtomicU64::new(0),
             only_http1: AtomicBool::new(false),
@@ -119,6 +123,7 @@ impl Endpoint {
     /// to nobody whom we know.)
     pub fn abandon_pool(&self) {
         self.abandoned.fetch_add(1, Relaxed);
+        self.idle.abandon();
     }
 
     /// The peer for a request that may take at most `rest` until its answer begins.

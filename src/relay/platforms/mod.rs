@@ -11,22 +11,28 @@
 //! ```ignore
 //! let mut turn = platforms.get(name)?.enter(client, hash(url, 0)).await?;
 //! loop {
-//!     let peer = turn.peer(Connection::Pooled).await?;
-//!     let (mut session, reused) = match platforms.connector().get_http_session(&*peer).await {
-//!         Ok(connected) => connected,
-//!         Err(error) if turn.failed(&error, Stage::Connecting) => continue,
-//!         Err(error) => return Err(error),
+//!     let (wire, reused) = match turn.idle().await? {
+//!         Some(wire) => (wire, true),
+//!         None => {
+//!             let peer = turn.peer(Connection::Pooled).await?;
+//!             let (session, reused) = match platforms.connector().get_http_session(&*peer).await {
+//!                 Ok(connected) => connected,
+//!                 Err(error) if turn.failed(&error, Stage::Connecting) => continue,
+//!                 Err(error) => return Err(error),
+//!             };
+//!             turn.connected(session.digest())?; // an error is `failed` too, with `Stage::Connecting`
+//!             (turn.wire(session.into_inner()), reused)
+//!         }
 //!     };
-//!     turn.connected(session.digest())?; // an error is `failed` too, with `Stage::Sent`
 //!     // … send, read the head; an error: `failed` with `Stage::Sent { reused, repeatable: true }` …
 //!     turn.answered(status);
-//!     // … read the body, then give the connection back: `connector().release_http_session(session, &*peer, idle)` …
+//!     // … read the body, then give the connection back: `turn.keep(wire)` …
 //! }
 //! ```
 //!
 //! Owns: balancing, health (asked for, and seen from how requests fare), the number of requests under way and the queue
-//! for more, time limits, retries, the looking up of names, and what Pingora is told of each origin. Never does: HTTP,
-//! but for health checks; it holds no connection (Pingora's pool does).
+//! for more, time limits, retries, the looking up of names, what Pingora is told of each origin, and the connections of
+//! HTTP/1 that wait for their next request over that way. Never does: HTTP, but for health checks.
 //!
 //! Invariants:
 //! - A request never looks a name up, and never waits but for its place (and the first look-up after a start).
@@ -40,6 +46,7 @@
 
 mod circuit;
 mod endpoint;
+mod idle;
 mod platform;
 mod turn;
 mod watch;
@@ -65,6 +72,7 @@ use crate::config::{self, Gateway, Origin};
 use crate::telemetry::Metrics;
 
 pub use endpoint::Connection;
+pub use idle::Wire;
 pub use platform::{Busy, Platform};
 pub use turn::{Stage, Turn, classify};
 pub use watch::Lookup;
@@ -204,8 +212,8 @@ fn mix(one: u64, other: u64) -> u64 {
     hash(&one.to_le_bytes(), other)
 }
 
-/// Idle connections to all platforms that are kept; the longest idle goes first. (Pingora has one pool, whose size can't
-/// be told by platform.)
+/// Idle connections to all platforms that are kept. (Pingora has one pool, whose size can't be told by platform, where the
+/// longest idle goes first; ours takes no more once there are as many.)
 pub const POOL: usize = 4096;
 
 /// How often it is seen whether sites are gone.

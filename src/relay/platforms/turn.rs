@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pingora::protocols::Digest;
+use pingora::protocols::{Digest, Stream};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::{
@@ -15,14 +15,15 @@ use tokio::{
 };
 
 use super::endpoint::{Connection, Endpoint, check_pins};
+use super::idle::Wire;
 use super::platform::Platform;
 use crate::config::Origin;
 use crate::telemetry::{PlatformError, PlatformOutcome};
 
 /// A place at a platform, and the origin that the request goes to. Dropping it leaves the place.
 ///
-/// The order of calls: [`Turn::peer`] → connect → [`Turn::connected`] → send → [`Turn::answered`]; or at any step
-/// [`Turn::failed`], which says whether to begin again with [`Turn::peer`].
+/// The order of calls: [`Turn::idle`], or [`Turn::peer`] → connect → [`Turn::connected`]; → send → [`Turn::answered`]; or at any
+/// step [`Turn::failed`], which says whether to begin again.
 pub struct Turn {
     platform: Arc<Platform>,
     endpoint: Arc<Endpoint>,
@@ -109,6 +110,31 @@ impl Turn {
     /// # Errors
     /// If the platform's time for this request is over.
     pub async fn peer(&mut self, connection: Connection) -> Result<Box<HttpPeer>> {
+        let rest = self.begin().await?;
+        Ok(self.endpoint.peer(if self.distrusts_pool { Connection::New } else { connection }, rest))
+    }
+
+    /// A connection of HTTP/1 that waits for a request, if there is one. Only for a request that may be sent twice.
+    ///
+    /// # Errors
+    /// If the platform's time for this request is over.
+    pub async fn idle(&mut self) -> Result<Option<Box<Wire>>> {
+        self.begin().await?;
+        Ok(if self.distrusts_pool { None } else { self.endpoint.idle.take() })
+    }
+
+    /// A new connection of HTTP/1, which was [`Self::connected`].
+    pub fn wire(&self, stream: Stream) -> Box<Wire> {
+        Wire::new(stream, &self.endpoint.idle)
+    }
+
+    /// Keeps a connection for the next request. Whatever was asked over it has been answered, to the last byte.
+    pub fn keep(&self, wire: Box<Wire>) {
+        self.endpoint.idle.keep(wire, self.platform.config.keep_alive);
+    }
+
+    /// Waits as long as the next try has to; the time that is left for it.
+    async fn begin(&mut self) -> Result<Duration> {
         let pause = std::mem::take(&mut self.pause);
         if !pause.is_zero() {
             sleep(pause.min(self.rest())).await;
@@ -120,7 +146,7 @@ impl Turn {
             let why = format!("{:?} are over", self.platform.config.total_time);
             return Err(Error::explain(ErrorType::ReadTimedout, why).into_up());
         }
-        Ok(self.endpoint.peer(if self.distrusts_pool { Connection::New } else { connection }, rest))
+        Ok(rest)
     }
 
     /// How long it may take from now until an answer begins.
