@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
-use crate::guard::{Fields, Guard, Notes, Occupied, Policy, Ruling, View};
+use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
 use crate::model::{Outcome, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics, SiteCounters};
@@ -105,7 +105,11 @@ impl Responder {
             metrics,
             clock,
             cache_control: gateway.cache_control.clone(),
-            guard: Arc::new(Guard::new(gateway.rate_entries, Instant::now())),
+            guard: Arc::new(Guard::new(
+                gateway.rate_entries,
+                Crawlers::new(&gateway.crawlers, &gateway.crawler_dns),
+                Instant::now(),
+            )),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
             room: Arc::new(Semaphore::new(ROOM)),
@@ -140,12 +144,27 @@ impl Responder {
         let view = View { site, method, host: facts.host.as_deref(), target, secure: *secure, client: *client, fields };
         let mut notes = Notes::default();
         let ruling = self.guard.admit(policy, &view, now, &mut notes, &mut ());
-        notes.shadowed.into_iter().for_each(|reason| self.counters(&live, number).shadow(reason));
+        self.note(&live, number, &view, notes);
         match ruling {
             Ruling::Admit => facts,
             Ruling::Refuse(denial) => {
                 self.counters(&live, number).deny(denial.reason);
                 facts.refuse(Refusal::denied(denial))
+            }
+            Ruling::Redirect { location, status } => {
+                let refusal = Refusal::new(status, "a rule of the operators sends this request elsewhere");
+                Facts { location: Some(location), ..facts.refuse(refusal) }
+            }
+        }
+    }
+
+    /// Counts and tells what the guard noted.
+    fn note(&self, live: &Live, site: Option<usize>, view: &View<'_>, notes: Notes) {
+        notes.shadowed.into_iter().for_each(|reason| self.counters(live, site).shadow(reason));
+        for holding in &notes.rules {
+            self.metrics.rule(&holding.rule, holding.action, holding.shadow);
+            if holding.action == "log" && !holding.shadow {
+                log::info!(target: "waypost::guard", "rule {}: {}", holding.rule, told(view, &notes.tags));
             }
         }
     }
@@ -278,8 +297,13 @@ impl Responder {
         let live = self.live.load();
         let mut decision =
             Decision { verdict: Verdict::BadRequest(refusal.reason), site: None, host: "", phase: None, source: None };
+        if let Some(location) = &facts.location {
+            decision.verdict = Verdict::Redirect { status: refusal.status, location };
+        }
         if let Some(denial) = refusal.denial {
             decision.verdict = Verdict::Denied(denial);
+        }
+        if refusal.denial.is_some() || facts.location.is_some() {
             let host = facts.host.as_deref().unwrap_or_default();
             let number = SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch));
             decision.site = number.and_then(|number| Some((number, live.snapshot.sites().get(number)?)));
@@ -340,6 +364,18 @@ impl Responder {
         site.and_then(|number| live.counters.get(number)).map_or(self.metrics.no_site(), |counters| counters)
     }
 }
+
+/// A request for a line of the log. What a client sent is escaped.
+fn told(view: &View<'_>, tags: &[Arc<str>]) -> String {
+    let client = view.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+    let host = view.host.unwrap_or_default().escape_ascii();
+    let target = view.target.get(..MAX_TOLD).unwrap_or(view.target).escape_ascii();
+    let tags = if tags.is_empty() { String::new() } else { format!(" [{}]", tags.join(" ")) };
+    format!("{client} {} {host}{target}{tags}", view.method.escape_debug())
+}
+
+/// Longest part of a target in a line of the log, in bytes.
+const MAX_TOLD: usize = 1024;
 
 /// The number of the site that a request is for, and what is admitted there.
 fn policy<'a>(live: &'a Live, facts: &Facts<'_>) -> (Option<usize>, &'a Policy) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::report::print;
 use super::{NodeArgs, load};
 use crate::config::GuardSettings;
-use crate::guard::{Guard, Notes, Policy, Ruling, Trace, View};
+use crate::guard::{Crawlers, Guard, Notes, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
 use crate::routing::{Decision, Request, Scratch, Step};
 use crate::url::split_absolute;
@@ -46,12 +46,15 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let number = routes.snapshot.site_of(&host, &mut scratch);
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
-    let policy = Policy::new(&settings, routes.snapshot.guard());
+    let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
     let id = site.map_or("", |(_, site)| &site.id);
     let ruling = admit(&policy, id, &request, asked, &mut steps);
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
+        Ruling::Redirect { ref location, status } => {
+            Decision { verdict: Verdict::Redirect { status, location }, site, host: "", phase: None, source: None }
+        }
         Ruling::Refuse(denial) => {
             Decision { verdict: Verdict::Denied(denial), site, host: "", phase: None, source: None }
         }
@@ -65,7 +68,9 @@ fn admit(policy: &Policy, site: &str, request: &Request<'_>, asked: &Asked, step
     let Request { host, target, secure, .. } = *request;
     let view = View { site, method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
     let now = Instant::now();
-    let ruling = Guard::new(1, now).admit(policy, &view, now, &mut Notes::default(), steps);
+    // Nobody waits here for what DNS says of a crawler: none is verified.
+    let crawlers = Crawlers::new(&[], &[]);
+    let ruling = Guard::new(1, crawlers, now).admit(policy, &view, now, &mut Notes::default(), steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());
     }

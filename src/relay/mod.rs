@@ -20,6 +20,7 @@ mod transform;
 
 use std::{
     any::Any,
+    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -54,6 +55,8 @@ pub struct Visit {
     pub facts: Facts<'static>,
     /// The way by which it came.
     pub lane: Lane,
+    /// Whom the connection comes from.
+    pub peer: Option<IpAddr>,
     /// Whether it is a proxy whose word about its own clients counts.
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).

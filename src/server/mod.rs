@@ -235,6 +235,10 @@ fn load(
     let (mut reloader, report) =
         Reloader::open(gateway, metrics.clone(), monitor.clone(), |done, of| progress.tell(done, of))
             .map_err(|error| anyhow!("can't read the routes: {error}"))?;
+    // Whom it keeps out is for the operator to say, so nothing is guessed.
+    if let (Some(path), Some(fault)) = (&gateway.countries, reloader.live().load().snapshot.sources().fault()) {
+        anyhow::bail!("the database of countries, {}: {fault}", path.display());
+    }
     reloader.open_certificates(gateway)?;
     Ok((Arc::new(reloader), report))
 }

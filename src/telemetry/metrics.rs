@@ -48,6 +48,7 @@ impl ReloadResult {
 pub struct Metrics {
     registry: Registry,
     families: SiteFamilies,
+    rules: IntCounterVec,
     no_site: Arc<SiteCounters>,
     connections: Connections,
     duration: Histogram,
@@ -94,6 +95,11 @@ impl Metrics {
         );
         let shadowed = register(&registry, IntCounterVec::new(shadowed, &[names::SITE, names::REASON])?)?;
         let families = SiteFamilies { requests, refused, shadowed };
+        let rules = Opts::new(
+            names::GUARD_RULES,
+            "Requests that a request rule holds for, by rule, action, and whether the rule only counts.",
+        );
+        let rules = register(&registry, IntCounterVec::new(rules, &[names::RULE, names::ACTION, names::SHADOW])?)?;
         let duration =
             HistogramOpts::new(names::REQUEST_DURATION, "Seconds from a request's head to the end of its answer.")
                 .buckets(DURATION_BUCKETS.to_vec());
@@ -146,6 +152,7 @@ impl Metrics {
             platforms: PlatformFamilies::new(&registry)?,
             registry,
             families,
+            rules,
             snapshot,
             reloads,
         })
@@ -154,6 +161,12 @@ impl Metrics {
     /// Fresh counters for a site.
     pub fn site(&self, id: &str) -> Arc<SiteCounters> {
         SiteCounters::new(id, &self.families)
+    }
+
+    /// Counts a request that a request rule holds for. There are as many series as operators wrote rules.
+    pub fn rule(&self, rule: &str, action: &str, shadow: bool) {
+        let shadow = if shadow { "true" } else { "false" };
+        self.rules.with_label_values(&[rule, action, shadow]).inc();
     }
 
     /// The counters of requests that no site is asked for.

@@ -9,6 +9,18 @@ pub const GUARD_REFUSED: &str = "waypost_guard_refused_total";
 /// Counter of requests that the guard would have refused but for a shadow, by [`SITE`] and [`REASON`].
 pub const GUARD_SHADOWED: &str = "waypost_guard_shadowed_total";
 
+/// Counter of requests that a request rule holds for, by [`RULE`], [`ACTION`] and [`SHADOW`] (`true` or `false`).
+pub const GUARD_RULES: &str = "waypost_guard_rules_total";
+
+/// Label: a request rule's name, or its file and line.
+pub const RULE: &str = "rule";
+
+/// Label: what a request rule does, as files say it.
+pub const ACTION: &str = "action";
+
+/// Label: whether a request rule only counts.
+pub const SHADOW: &str = "shadow";
+
 /// Gauge of the clients whose rates are remembered.
 pub const GUARD_RATE_ENTRIES: &str = "waypost_guard_rate_entries";
 

@@ -48,6 +48,7 @@ impl<'d> Http1<'d> {
         let visit = Visit {
             facts: request.facts,
             lane: Lane::Session,
+            peer: connection.peer(),
             trusted: connection.trusted,
             is_last: request.is_last,
             since: request.since,

@@ -76,19 +76,20 @@ impl Http1<'_> {
     fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Output, now: Instant) {
         let door = self.door;
         self.requests += 1;
+        let (peer, trusted, lines) = (self.connection.peer(), self.connection.trusted, head.lines(input));
         let facts = Facts::read(&Parts {
             method: head.method,
             target: head.target,
             host: head.host,
             secure: self.connection.is_secure(),
             sni: self.connection.sni(),
-            client: self.connection.client.map(|client| client.ip()),
-            trusted: self.connection.trusted,
+            client: door.client(peer, trusted, &lines),
+            trusted,
             forwarded_host: head.forwarded_host,
             forwarded_proto: head.forwarded_proto,
             accept_language: head.accept_language,
         });
-        let facts = door.responder.admit(facts, head.method, &head.lines(input), now.into_std());
+        let facts = door.responder.admit(facts, head.method, &lines, now.into_std());
         let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
         if is_spent {
             door.metrics().limit(Limit::Requests);

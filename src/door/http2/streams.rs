@@ -41,7 +41,7 @@ pub(in crate::door) struct Peer {
     secure: bool,
     sni: Option<Box<str>>,
     trusted: bool,
-    client: Option<IpAddr>,
+    address: Option<IpAddr>,
     /// Streams that have a task.
     active: AtomicUsize,
     /// Streams that the client has reset while they had a task.
@@ -60,7 +60,7 @@ impl Peer {
             secure: connection.is_secure(),
             sni: connection.sni().map(Into::into),
             trusted: connection.trusted,
-            client: connection.client.map(|client| client.ip()),
+            address: connection.peer(),
             active: AtomicUsize::new(0),
             taken_back: AtomicU32::new(0),
             untaken: AtomicUsize::new(0),
@@ -136,7 +136,8 @@ pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSessio
     let since = Instant::now();
     let head = session.req_header();
     let head_only = head.method == http::Method::HEAD;
-    let facts = door.responder.admit(facts(head, peer), head.method.as_str(), &head.headers, since.into_std());
+    let facts = facts(head, peer, door);
+    let facts = door.responder.admit(facts, head.method.as_str(), &head.headers, since.into_std());
     let ready = match fault(head, door) {
         Some(refusal) => door.responder.refuse(&facts, refusal, Lane::Http2, Ready::new),
         None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session, since),
@@ -208,7 +209,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
 /// Lets a platform answer.
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
     let (lane, trusted) = (Lane::Http2, peer.trusted);
-    let visit = Visit { facts, lane, trusted, is_last: false, since, date: AnswerDate::default() };
+    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, since, date: AnswerDate::default() };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
@@ -264,7 +265,7 @@ async fn pass(session: &mut HttpSession, peer: &Peer, time: u32) -> Result<(), R
     taken.await.unwrap_or(Err(Refusal::BODY_TOO_SLOW))
 }
 
-fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
+fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer, door: &Door) -> Facts<'a> {
     let value = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     Facts::read(&Parts {
         method: head.method.as_str(),
@@ -272,7 +273,7 @@ fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
         host: head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value("host")),
         secure: peer.secure,
         sni: peer.sni.as_deref(),
-        client: peer.client,
+        client: door.client(peer.address, peer.trusted, &head.headers),
         trusted: peer.trusted,
         forwarded_host: value("x-forwarded-host"),
         forwarded_proto: value("x-forwarded-proto"),

@@ -10,8 +10,10 @@ use crate::{
     serve,
 };
 
+mod countries;
 mod flood;
 mod methods;
+mod mmdb;
 mod rates;
 
 /// A request and what must come of it.
