@@ -303,7 +303,7 @@ mod tests {
             let after = f64::from(turn);
             for _ in 0..each {
                 stranger += 1;
-                table.take(stranger, 1, flood, after).unwrap();
+                table.take(stranger, 2, flood, after).unwrap();
             }
             passed += usize::from(table.take(1, 2, fill, after).is_ok());
             wanted += usize::from(alone.take(1, 2, fill, after).is_ok());
