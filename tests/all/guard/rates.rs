@@ -79,6 +79,21 @@ fn a_rate_is_for_what_it_says() {
 }
 
 #[test]
+fn request_rules_say_what_is_of_a_class() {
+    let rule = "[[guard.rule]]\nuser-agent = { contains = [\"bot\"] }\nrate = \"bots\"\n";
+    let routes = site(&(rate("few", 2, "class = \"bots\"") + rule));
+    for &lane in Lane::ALL {
+        let running = lane.start(gateway(routes.path(), ""));
+        let mut client = lane.client(&running);
+        let bot = Request { headers: &[("user-agent", "SomeBot/1.0")], ..Request::get(HOST, b"/a") };
+        let statuses: Vec<u16> = (0..4).map(|_| client.ask(&bot).status).collect();
+        assert_eq!((statuses, client.get(HOST, "/a").status), (vec![301, 301, 429, 429], 301), "{lane}");
+        drop(client);
+        running.stop();
+    }
+}
+
+#[test]
 fn the_nearest_file_says_how_many() {
     let routes = site(&rate("each", 2, ""));
     fs::create_dir(routes.path().join("county")).unwrap();
