@@ -23,8 +23,8 @@ use moka::{Expiry, sync::Cache};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::View;
+use super::addresses::AddressSet;
 use super::names::{Names, SystemNames, Unanswered};
-use super::networks::Networks;
 use super::text::of_field;
 use crate::config::CrawlerSettings;
 use crate::config::condition::Standing;
@@ -63,7 +63,7 @@ struct Crawler {
     user_agents: Vec<String>,
     /// In lower case, without a dot in front.
     domains: Vec<String>,
-    networks: Networks,
+    networks: AddressSet,
     has_networks: bool,
 }
 
@@ -89,7 +89,7 @@ impl Crawlers {
             name: crawler.name.clone(),
             user_agents: crawler.user_agents.clone(),
             domains: crawler.domains.iter().map(|domain| domain.as_str().to_owned()).collect(),
-            networks: Networks::new(&crawler.networks),
+            networks: crawler.networks.iter().copied().collect(),
             has_networks: !crawler.networks.is_empty(),
         });
         Crawlers {

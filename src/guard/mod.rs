@@ -19,7 +19,6 @@ mod concurrency;
 mod crawlers;
 mod literals;
 mod names;
-mod networks;
 mod policy;
 mod rates;
 mod rules;

@@ -14,9 +14,9 @@ use aho_corasick::AhoCorasick;
 use regex::{Regex, RegexBuilder, bytes::RegexSet, bytes::RegexSetBuilder};
 
 use super::View;
+use super::addresses::AddressSet;
 use super::crawlers::Crawlers;
 use super::literals::required;
-use super::networks::Networks;
 use super::text::{of_field, of_query, parameters};
 use crate::config::condition::{Condition, MAX_REGEX, Part, Standing, Test, TextTest, habits};
 use crate::config::{RequestAction, RequestRule, RequestRules};
@@ -83,7 +83,7 @@ enum Node {
 #[derive(Debug)]
 enum Predicate {
     Method(Box<[Box<str>]>),
-    Client(Networks),
+    Client(AddressSet),
     Crawler(Standing, Box<[Box<str>]>),
     Tagged(Box<[Box<str>]>),
     Path,
@@ -416,7 +416,7 @@ impl Compiler {
         let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
         let (predicate, truth, worth) = match test {
             Test::Method(methods) => (Predicate::Method(boxed(methods)), Truth::Unknown, None),
-            Test::Client(networks) => (Predicate::Client(Networks::new(networks)), Truth::Unknown, None),
+            Test::Client(networks) => (Predicate::Client(networks.iter().copied().collect()), Truth::Unknown, None),
             Test::Crawler(standing, crawlers) => {
                 let names = crawlers.iter().map(|crawler| crawler.name.as_str().into()).collect();
                 (Predicate::Crawler(*standing, names), Truth::Unknown, None)
