@@ -160,6 +160,12 @@ fn readable(status: &Status) -> String {
             let _ = write!(out, "\n{diagnostic}");
         }
     }
+    for faulty in &status.faulty_files {
+        let _ = writeln!(out, "\nfaulty: {} (it counts as it last was good)", faulty.file);
+        for diagnostic in &faulty.diagnostics {
+            let _ = write!(out, "{diagnostic}");
+        }
+    }
     for faulty in &status.faulty {
         let _ = writeln!(out, "\nfaulty: {} (served from its last good state)", faulty.site);
         for diagnostic in &faulty.diagnostics {

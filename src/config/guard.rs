@@ -448,8 +448,7 @@ pub const GUARD: &[Key] = &[
     ),
 ];
 
-const FILE_HINT: &str =
-    "a path relative to this file, such as `deny.txt` or `../lists/deny.txt`, within the routes folder";
+const FILE_HINT: &str = "a path relative to this file, such as `deny.txt` or `lists/deny.txt`";
 
 #[cfg(test)]
 mod tests {

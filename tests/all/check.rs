@@ -195,7 +195,11 @@ fn codes_in_sources() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     for folder in ["src/config", "src/guard", "src/routing"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
-            let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                continue;
+            }
+            let source = fs::read_to_string(path).unwrap();
             for (at, _) in ["error(", "fault(", "code: \""].iter().flat_map(|start| source.match_indices(start)) {
                 let call = source[at..].split(['{', ';', ')']).next().unwrap_or_default();
                 codes.extend(call.split('"').nth(1).filter(|text| is_code(text)).map(str::to_owned));
