@@ -101,6 +101,7 @@ impl Live {
             None => Arc::new(Serving::new(&site.serving)),
         });
         let serving = serving.collect();
+        #[expect(clippy::mutable_key_type, reason = "files of rules are told apart by where they are, which stays")]
         let mut policies: HashMap<&GuardSettings, Arc<Policy>> = HashMap::new();
         let mut policy_of = |settings| {
             let policy = policies

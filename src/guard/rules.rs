@@ -124,10 +124,17 @@ struct Texts {
     present: Vec<u32>,
     exact: HashMap<Box<str>, Vec<u32>>,
     literals: Option<AhoCorasick>,
-    /// For each literal, the predicates it makes true, and those that may be true then.
-    of_literal: Vec<(Vec<u32>, Vec<u32>)>,
+    /// What each literal tells.
+    of_literal: Vec<Literal>,
     /// Number of the first literal among those of all texts.
     first_literal: usize,
+}
+
+/// What is known when a literal is found: predicates that are true, and predicates that may be.
+#[derive(Debug, Default)]
+struct Literal {
+    sure: Vec<u32>,
+    possible: Vec<u32>,
 }
 
 /// Working space of a thread.
@@ -328,7 +335,7 @@ impl<'a> Look<'a, '_> {
             if std::mem::replace(&mut self.scratch.seen[texts.first_literal + literal], true) {
                 continue;
             }
-            let (sure, possible) = &texts.of_literal[literal];
+            let Literal { sure, possible } = &texts.of_literal[literal];
             for &number in sure {
                 self.found(number, Truth::Yes);
             }
@@ -373,15 +380,15 @@ const RARE: Worth = 3;
 struct Wanted {
     present: Vec<u32>,
     exact: HashMap<Box<str>, Vec<u32>>,
-    literals: Vec<(String, (Vec<u32>, Vec<u32>))>,
+    literals: Vec<(String, Literal)>,
     by_literal: HashMap<String, usize>,
 }
 
 impl Wanted {
-    fn literal(&mut self, text: &str) -> &mut (Vec<u32>, Vec<u32>) {
+    fn literal(&mut self, text: &str) -> &mut Literal {
         let literals = &mut self.literals;
         let number = *self.by_literal.entry(text.to_ascii_lowercase()).or_insert_with_key(|text| {
-            literals.push((text.clone(), Default::default()));
+            literals.push((text.clone(), Literal::default()));
             literals.len() - 1
         });
         &mut self.literals[number].1
@@ -471,7 +478,7 @@ impl Compiler {
                 (Predicate::Text(source, None), Truth::No, Some(RARE))
             }
             TextTest::Contains(texts) => {
-                texts.iter().for_each(|text| wanted.literal(text).0.push(number));
+                texts.iter().for_each(|text| wanted.literal(text).sure.push(number));
                 (Predicate::Text(source, None), Truth::No, Some(SOME))
             }
             TextTest::Regex(text) => {
@@ -481,7 +488,7 @@ impl Compiler {
                 let predicate = Predicate::Text(source, Some((part.clone(), regex)));
                 match required(text) {
                     Some(literals) => {
-                        literals.iter().for_each(|literal| wanted.literal(literal).1.push(number));
+                        literals.iter().for_each(|literal| wanted.literal(literal).possible.push(number));
                         (predicate, Truth::No, Some(SOME))
                     }
                     None => (predicate, Truth::Unknown, None),

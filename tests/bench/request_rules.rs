@@ -26,7 +26,8 @@ fn main() {
         let requests: Vec<Asked> = (0..REQUESTS).map(Asked::new).collect();
         let hits: usize = requests.iter().map(|asked| holding(&together, asked)).sum();
         let naive: usize = requests.iter().take(500).map(|asked| one_by_one(&alone, asked)).sum();
-        assert_eq!(naive, requests.iter().take(500).map(|asked| holding(&together, asked)).sum::<usize>());
+        let same: usize = requests.iter().take(500).map(|asked| holding(&together, asked)).sum();
+        assert_eq!(naive, same);
         let ours = median(|| per_request(&requests, |asked| holding(&together, asked)));
         let peer = median(|| per_request(&requests[..500], |asked| one_by_one(&alone, asked)));
         println!(
