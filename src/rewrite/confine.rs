@@ -73,8 +73,8 @@ fn leads_to_allowed(url: &[u8], allows: impl Fn(&str) -> bool) -> bool {
     let authority = &rest[begin..];
     let authority = &authority
         [..authority.iter().position(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).unwrap_or(authority.len())];
-    // Browsers decode escapes in a host, and take what stands before an `@` for a user.
-    !authority.iter().any(|byte| matches!(byte, b'@' | b'%'))
+    // Browsers decode escapes in a host, take what stands before an `@` for a user, and give up at a blank.
+    !authority.iter().any(|byte| matches!(byte, b'@' | b'%' | 0..=b' '))
         && Host::parse(authority).is_ok_and(|host| allows(host.as_str()))
 }
 
@@ -143,6 +143,7 @@ mod tests {
             "http://%65vil.example/",
             "http://www.new.example.evil.example/",
             "http://evilnew.example/",
+            "http://www.new.example /",
             "http://",
             "https:///",
             "javascript:alert(1)",

@@ -331,7 +331,7 @@ impl Build<'_> {
             }
         });
         if let Some(fault) = first_probed {
-            let others = if probed > 1 { format!("; {} more rows are like it", probed - 1) } else { String::new() };
+            let others = if probed > 1 { format!("; {} more like it", probed - 1) } else { String::new() };
             let hint =
                 format!("answered all the same, since it has a mapping; delete the row if no page was here{others}");
             faults.push(fault.hint(hint).warning());

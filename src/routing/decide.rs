@@ -127,6 +127,9 @@ impl Snapshot {
         trace.step("url", None, || String::from_utf8_lossy(url.key()).into_owned());
         let walk = Walk { site, request, host, url, trace, rules, location, archive, suggest };
         let (verdict, source) = walk.run(phase);
+        if self.frozen().is_empty() {
+            return decision((verdict, source));
+        }
         let thawed = without_frozen(verdict, self.frozen());
         if thawed != verdict {
             trace.step("frozen", None, || "the target's host is frozen".to_owned());
@@ -150,9 +153,6 @@ pub const REFUSED_PATH: &str = "/.well-known/waypost/refused";
 
 /// The verdict without what leads to frozen hosts.
 fn without_frozen<'a>(verdict: Verdict<'a>, frozen: &HostSet) -> Verdict<'a> {
-    if frozen.is_empty() {
-        return verdict;
-    }
     let links = |links: Gone<'a>| Gone {
         suggest: links.suggest.filter(|link| !frozen.contains_url(link)),
         archive: links.archive.filter(|link| !frozen.contains_url(link)),
