@@ -1,6 +1,6 @@
 //! What the gateway believes of a request's head: which host and target it is for, and by which way it came.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use super::Refusal;
 use crate::model::{Host, Method};
@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub client: Option<IpAddr>,
     /// Why it is refused without asking the routes.
     pub refused: Option<Refusal>,
+    /// Where it is sent instead, with the refusal's status.
+    pub location: Option<Arc<str>>,
 }
 
 /// The parts of a head that [`Facts`] are made from, whatever protocol they came by.
@@ -93,6 +95,7 @@ impl<'a> Facts<'a> {
             accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
             client: parts.client,
             refused,
+            location: None,
         }
     }
 
@@ -111,6 +114,7 @@ impl<'a> Facts<'a> {
             accept_language: None,
             client: None,
             refused: Some(refusal),
+            location: None,
         }
     }
 
@@ -134,6 +138,7 @@ impl<'a> Facts<'a> {
             accept_language: self.accept_language.map(|languages| Cow::Owned(languages.into_owned())),
             client: self.client,
             refused: self.refused,
+            location: self.location,
         }
     }
 }

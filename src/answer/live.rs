@@ -103,11 +103,13 @@ impl Live {
         let serving = serving.collect();
         let mut policies: HashMap<&GuardSettings, Arc<Policy>> = HashMap::new();
         let mut policy_of = |settings| {
-            let policy = policies.entry(settings).or_insert_with(|| Arc::new(Policy::new(settings, snapshot.guard())));
+            let policy = policies
+                .entry(settings)
+                .or_insert_with(|| Arc::new(Policy::new(settings, snapshot.guard(), snapshot.sources())));
             policy.clone()
         };
         let by_site = snapshot.sites().iter().map(|site| policy_of(&site.guard)).collect();
-        let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard()));
+        let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard(), snapshot.sources()));
         let counters = counters.collect();
         Live { counters, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
     }

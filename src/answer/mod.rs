@@ -34,7 +34,7 @@ use crate::telemetry::Limit;
 pub use clock::Clock;
 pub use facts::{Facts, Parts};
 pub use live::{Live, LiveCell, Serving};
-pub use responder::{Relayed, Reply, Responder, Step};
+pub use responder::{Held, Relayed, Reply, Responder, Step};
 
 /// Why a request is refused before the routes are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

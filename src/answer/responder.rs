@@ -1,6 +1,12 @@
 //! From a request to its answer: the one way that every lane takes.
 
-use std::{cell::RefCell, collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -9,7 +15,7 @@ use tokio::{
 
 use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
-use crate::guard::{Fields, Guard, Ruling, View};
+use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
 use crate::model::{Outcome, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics, SiteCounters};
@@ -21,7 +27,7 @@ pub struct Responder {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
     cache_control: String,
-    guard: Guard,
+    guard: Arc<Guard>,
     /// Platforms that have origins: what they serve is no answer of ours.
     served: BTreeSet<String>,
     /// Large answers that may be made at the same time.
@@ -76,6 +82,15 @@ impl Relayed {
     }
 }
 
+/// What a large answer takes of what there is, until it is sent.
+#[derive(Debug)]
+pub struct Held {
+    /// Of the memory.
+    _room: OwnedSemaphorePermit,
+    /// Of what its client may ask for at once.
+    _occupied: Option<Occupied>,
+}
+
 thread_local! {
     /// Between two requests a thread has no use for it, so one for all its connections is enough.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -90,7 +105,11 @@ impl Responder {
             metrics,
             clock,
             cache_control: gateway.cache_control.clone(),
-            guard: Guard::default(),
+            guard: Arc::new(Guard::new(
+                gateway.rate_entries,
+                Crawlers::new(&gateway.crawlers, &gateway.crawler_dns),
+                Instant::now(),
+            )),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
             room: Arc::new(Semaphore::new(ROOM)),
@@ -107,25 +126,60 @@ impl Responder {
         &self.metrics
     }
 
+    /// What admits requests.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
     /// Asks the guard whether a request is admitted: once, before anything else is done with it. `method` is the method's
-    /// name. A request that is not comes back refused.
-    pub fn admit<'a>(&self, facts: Facts<'a>, method: &str, fields: &dyn Fields) -> Facts<'a> {
+    /// name, `now` when it came. A request that is not comes back refused.
+    pub fn admit<'a>(&self, facts: Facts<'a>, method: &str, fields: &dyn Fields, now: Instant) -> Facts<'a> {
         let live = self.live.load();
         if facts.refused.is_some() || live.snapshot.is_health(&facts.target) {
             return facts;
         }
-        let host = facts.host.as_deref();
-        let site = host.and_then(|host| SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch)));
-        let policy = site.and_then(|site| live.policies.get(site)).unwrap_or(&live.policy);
+        let (number, policy) = policy(&live, &facts);
+        let site = number.and_then(|number| live.snapshot.sites().get(number)).map_or("", |site| &site.id);
         let Facts { target, secure, client, .. } = &facts;
-        let view = View { method, host, target, secure: *secure, client: *client, fields };
-        match self.guard.admit(policy, &view, &mut ()) {
+        let view = View { site, method, host: facts.host.as_deref(), target, secure: *secure, client: *client, fields };
+        let mut notes = Notes::default();
+        let ruling = self.guard.admit(policy, &view, now, &mut notes, &mut ());
+        self.note(&live, number, &view, notes);
+        match ruling {
             Ruling::Admit => facts,
             Ruling::Refuse(denial) => {
-                self.counters(&live, site).deny(denial.reason);
+                self.counters(&live, number).deny(denial.reason);
                 facts.refuse(Refusal::denied(denial))
             }
+            Ruling::Redirect { location, status } => {
+                let refusal = Refusal::new(status, "a rule of the operators sends this request elsewhere");
+                Facts { location: Some(location), ..facts.refuse(refusal) }
+            }
         }
+    }
+
+    /// Counts and tells what the guard noted.
+    fn note(&self, live: &Live, site: Option<usize>, view: &View<'_>, notes: Notes) {
+        notes.shadowed.into_iter().for_each(|reason| self.counters(live, site).shadow(reason));
+        for holding in &notes.rules {
+            self.metrics.rule(&holding.rule, holding.action, holding.shadow);
+            if holding.action == "log" && !holding.shadow {
+                log::info!(target: "waypost::guard", "rule {}: {}", holding.rule, told(view, &notes.tags));
+            }
+        }
+    }
+
+    /// Counts a request that takes its time as one of its client's, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If its client has as many as it may.
+    pub fn occupy(&self, facts: &Facts<'_>) -> Result<Option<Occupied>, Refusal> {
+        let live = self.live.load();
+        let (number, policy) = policy(&live, facts);
+        self.guard.occupy(policy, facts.client).map_err(|denial| {
+            self.counters(&live, number).deny(denial.reason);
+            Refusal::denied(denial)
+        })
     }
 
     /// Decides, counts, and hands the answer to `write`. Never waits.
@@ -181,21 +235,25 @@ impl Responder {
     }
 
     /// As [`Responder::respond`] for what was [`Step::Large`]: on a thread where nobody waits for it, a few at a time. The
-    /// permit is the answer's share of the memory that there is for such; it is to be dropped when the answer is sent.
+    /// answer's share of what there is for such comes with it; it is to be dropped when the answer is sent.
     /// [`Refusal::BUSY`] if clients that are slow to take theirs leave no room for more.
     pub async fn respond_at_length<R: Send + 'static>(
         self: &Arc<Self>,
         facts: Facts<'static>,
         lane: Lane,
         write: impl Fn(&Answer<'_>) -> R + Clone + Send + 'static,
-    ) -> (R, Option<OwnedSemaphorePermit>) {
+    ) -> (R, Option<Held>) {
+        let occupied = match self.occupy(&facts) {
+            Ok(occupied) => occupied,
+            Err(refusal) => return (self.refuse(&facts, refusal, lane, write), None),
+        };
         match self.make(facts.clone(), write.clone()).await {
             Some((made, room)) => {
                 let live = self.live.load();
                 SCRATCH.with_borrow_mut(|scratch| {
                     self.count(&live, &live.snapshot.decide(&facts.request(), self.clock.now(), scratch), lane);
                 });
-                (made, Some(room))
+                (made, Some(Held { _room: room, _occupied: occupied }))
             }
             None => (self.refuse(&facts, Refusal::BUSY, lane, write), None),
         }
@@ -239,8 +297,13 @@ impl Responder {
         let live = self.live.load();
         let mut decision =
             Decision { verdict: Verdict::BadRequest(refusal.reason), site: None, host: "", phase: None, source: None };
+        if let Some(location) = &facts.location {
+            decision.verdict = Verdict::Redirect { status: refusal.status, location };
+        }
         if let Some(denial) = refusal.denial {
             decision.verdict = Verdict::Denied(denial);
+        }
+        if refusal.denial.is_some() || facts.location.is_some() {
             let host = facts.host.as_deref().unwrap_or_default();
             let number = SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch));
             decision.site = number.and_then(|number| Some((number, live.snapshot.sites().get(number)?)));
@@ -300,6 +363,25 @@ impl Responder {
     fn counters<'a>(&'a self, live: &'a Live, site: Option<usize>) -> &'a SiteCounters {
         site.and_then(|number| live.counters.get(number)).map_or(self.metrics.no_site(), |counters| counters)
     }
+}
+
+/// A request for a line of the log. What a client sent is escaped.
+fn told(view: &View<'_>, tags: &[Arc<str>]) -> String {
+    let client = view.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+    let host = view.host.unwrap_or_default().escape_ascii();
+    let target = view.target.get(..MAX_TOLD).unwrap_or(view.target).escape_ascii();
+    let tags = if tags.is_empty() { String::new() } else { format!(" [{}]", tags.join(" ")) };
+    format!("{client} {} {host}{target}{tags}", view.method.escape_debug())
+}
+
+/// Longest part of a target in a line of the log, in bytes.
+const MAX_TOLD: usize = 1024;
+
+/// The number of the site that a request is for, and what is admitted there.
+fn policy<'a>(live: &'a Live, facts: &Facts<'_>) -> (Option<usize>, &'a Policy) {
+    let host = facts.host.as_deref();
+    let site = host.and_then(|host| SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch)));
+    (site, site.and_then(|site| live.policies.get(site)).unwrap_or(&live.policy))
 }
 
 /// Large answers that are made at the same time. Each takes a core for milliseconds.

@@ -1,13 +1,13 @@
 //! `waypost explain`: the guard's own ruling and the traffic's own decision, told step by step.
 
-use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode};
+use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode, time::Instant};
 
 use serde_json::json;
 
 use super::report::print;
 use super::{NodeArgs, load};
 use crate::config::GuardSettings;
-use crate::guard::{Guard, Policy, Ruling, Trace, View};
+use crate::guard::{Crawlers, Guard, Notes, Policy, Ruling, Trace, View};
 use crate::model::{Method, Verdict};
 use crate::routing::{Decision, Request, Scratch, Step};
 use crate::url::split_absolute;
@@ -46,11 +46,15 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let number = routes.snapshot.site_of(&host, &mut scratch);
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
-    let policy = Policy::new(&settings, routes.snapshot.guard());
-    let ruling = admit(&policy, &request, asked, &mut steps);
+    let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
+    let id = site.map_or("", |(_, site)| &site.id);
+    let ruling = admit(&policy, id, &request, asked, &mut steps);
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
+        Ruling::Redirect { ref location, status } => {
+            Decision { verdict: Verdict::Redirect { status, location }, site, host: "", phase: None, source: None }
+        }
         Ruling::Refuse(denial) => {
             Decision { verdict: Verdict::Denied(denial), site, host: "", phase: None, source: None }
         }
@@ -60,10 +64,13 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
 }
 
 /// What the guard makes of it, as if it were the first request.
-fn admit(policy: &Policy, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
+fn admit(policy: &Policy, site: &str, request: &Request<'_>, asked: &Asked, steps: &mut Steps) -> Ruling {
     let Request { host, target, secure, .. } = *request;
-    let view = View { method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
-    let ruling = Guard::default().admit(policy, &view, steps);
+    let view = View { site, method: &asked.method, host, target, secure, client: asked.from, fields: &asked.header };
+    let now = Instant::now();
+    // Nobody waits here for what DNS says of a crawler: none is verified.
+    let crawlers = Crawlers::new(&[], &[]);
+    let ruling = Guard::new(1, crawlers, now).admit(policy, &view, now, &mut Notes::default(), steps);
     if ruling == Ruling::Admit {
         steps.step("guard", || "admitted".to_owned());
     }

@@ -19,6 +19,7 @@ pub(super) fn gateway(node: &NodeArgs) -> anyhow::Result<(Gateway, Vec<Diagnosti
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let (mut gateway, faults) = Gateway::parse(&path.to_string_lossy(), text, folder);
+    gateway.file = Some(path.clone());
     if let Some(routes) = &node.routes {
         gateway.routes.clone_from(routes);
     }

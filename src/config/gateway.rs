@@ -2,20 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 
+use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
-use super::guard::GuardSettings;
+use super::guard::{GuardSettings, ListFile};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::Listen;
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
+use super::request_rule;
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
 use crate::model::HostPattern;
@@ -23,6 +26,8 @@ use crate::model::HostPattern;
 /// The checked settings of a node. [`Gateway::default`] is a gateway that works without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
+    /// The file that it was read from, or would be if it were there.
+    pub file: Option<PathBuf>,
     /// Folder of site files.
     pub routes: PathBuf,
     /// Folder of certificates.
@@ -59,6 +64,14 @@ pub struct Gateway {
     pub allowed_targets: Option<Vec<HostPattern>>,
     /// What is admitted where sites do not say.
     pub guard: GuardSettings,
+    /// Crawlers that rules can ask for.
+    pub crawlers: Vec<CrawlerSettings>,
+    /// DNS servers that verify them; the system's where there are none.
+    pub crawler_dns: Vec<SocketAddr>,
+    /// Clients whose rates are remembered.
+    pub rate_entries: usize,
+    /// The database of countries.
+    pub countries: Option<PathBuf>,
     /// Cache-Control of answers.
     pub cache_control: String,
     /// Paths of health on the public addresses.
@@ -159,7 +172,7 @@ impl Gateway {
     /// Reads the text of a `gateway.toml` that stands in `folder`. Every fault is in the list; what was faulty has its
     /// default.
     pub fn parse(name: &str, text: String, folder: &Path) -> (Self, Vec<Diagnostic>) {
-        let file = SourceFile::new(name, text);
+        let file = Arc::new(SourceFile::new(name, text));
         let mut faults = Vec::new();
         let top = read(&file, keys::GATEWAY, Role::Gateway, &mut faults);
         let defaults = SourceFile::new("defaults", default_text());
@@ -168,6 +181,7 @@ impl Gateway {
         let mut reader = Reader { file: &file, top: &top, default_top: &default_top, faults, lost_targets };
         let listen = "listen";
         let gateway = Gateway {
+            file: None,
             routes: folder.join(reader.text("", "routes")),
             certs: folder.join(reader.text("", "certs")),
             tls: reader.tls(),
@@ -195,7 +209,11 @@ impl Gateway {
             },
             platforms: reader.platforms(folder),
             allowed_targets: reader.allowed_targets(),
-            guard: reader.guard(),
+            crawlers: reader.crawlers(),
+            crawler_dns: reader.crawler_dns(),
+            guard: reader.guard(folder),
+            countries: reader.find("guard", |table| table.text("countries")).map(|at| folder.join(at.value)),
+            rate_entries: reader.number("guard", "rate-entries") as usize,
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
             watch: reader.flag("reload", "watch"),
@@ -204,6 +222,8 @@ impl Gateway {
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
+        let crawlers: Vec<String> = gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect();
+        faults.extend(gateway.guard.rules.iter().flat_map(|rules| rules.unknown_crawlers(&crawlers)));
         drop_echoes(&mut faults);
         faults.sort_by_key(|fault| (fault.line, fault.column));
         (gateway, faults)
@@ -248,6 +268,11 @@ impl Gateway {
         out
     }
 
+    fn countries_knob(&self, name: &str) -> Option<String> {
+        let path = self.countries.as_ref().filter(|_| name == "countries")?;
+        Some(quote(&path.to_string_lossy()))
+    }
+
     fn knob(&self, table: &str, key: &Key, out: &mut String) {
         out.push_str(&format!("# {}\n", key.doc));
         let text = |items: Vec<String>| quote_all(&items);
@@ -289,6 +314,19 @@ impl Gateway {
                 let methods = self.guard.methods.unwrap_or_default();
                 text(methods.to_string().split(", ").map(str::to_owned).collect())
             }
+            ("guard", "rate") => {
+                let rates: Vec<String> = self.guard.rates.iter().map(ToString::to_string).collect();
+                format!("[{}]", rates.join(", "))
+            }
+            // Too much to be shown here; their files show them.
+            ("guard", "rule" | "crawler") => return absent(key, out),
+            ("guard", "crawler-dns") => text(self.crawler_dns.iter().map(ToString::to_string).collect()),
+            ("guard", "client-concurrency") => self.guard.client_concurrency.unwrap_or_default().to_string(),
+            ("guard", "rate-entries") => self.rate_entries.to_string(),
+            ("guard", name) => match self.guard.knob(name).or_else(|| self.countries_knob(name)) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),
@@ -324,7 +362,7 @@ fn default_text() -> String {
 }
 
 struct Reader<'a> {
-    file: &'a SourceFile,
+    file: &'a Arc<SourceFile>,
     top: &'a Table,
     default_top: &'a Table,
     faults: Vec<Diagnostic>,
@@ -448,11 +486,41 @@ impl<'a> Reader<'a> {
         Some(patterns)
     }
 
-    fn guard(&mut self) -> GuardSettings {
+    fn guard(&mut self, folder: &Path) -> GuardSettings {
+        let find = |_: u16, text: &str| match text {
+            "" => Err("is no file"),
+            text => Ok(ListFile { name: folder.join(text).to_string_lossy().into_owned(), in_routes: false }),
+        };
         let tables = [self.top, self.default_top].into_iter().filter_map(|top| Some((0, top.table("guard")?.value)));
-        GuardSettings::read(&tables.collect::<Vec<_>>(), &mut |_, span, code, message, hint| {
+        let settings = GuardSettings::read(&tables.collect::<Vec<_>>(), &find, &mut |_, span, code, message, hint| {
             self.faults.push(self.file.error(code, span, message).maybe_hint(hint));
-        })
+        });
+        let rules = request_rule::of_file(self.file, self.top, &mut self.faults);
+        GuardSettings { rules: rules.into_iter().collect(), ..settings }
+    }
+
+    /// The file's crawlers, and those of the gateway's own whose names it does not take.
+    fn crawlers(&mut self) -> Vec<CrawlerSettings> {
+        let guard = self.top.table("guard");
+        let mut all = guard.map_or_else(Vec::new, |guard| crawlers(self.file, guard.value, &mut self.faults));
+        let known = known_crawlers().into_iter();
+        let others: Vec<_> = known.filter(|known| all.iter().all(|own| own.name != known.name)).collect();
+        all.extend(others);
+        all
+    }
+
+    fn crawler_dns(&mut self) -> Vec<SocketAddr> {
+        let mut servers = Vec::new();
+        for At { value, span } in self.texts("guard", "crawler-dns") {
+            match value.parse().or_else(|_| value.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53))) {
+                Ok(server) => servers.push(server),
+                Err(_) => {
+                    let fault = self.file.error("bad-address", span, format!("`{value}` is no address of a server"));
+                    self.faults.push(fault.hint("`10.0.0.53`, or with a port: `10.0.0.53:5353`, `[2001:db8::53]:53`"));
+                }
+            }
+        }
+        servers
     }
 
     fn platforms(&mut self, folder: &Path) -> BTreeMap<String, Platform> {
@@ -478,6 +546,6 @@ fn quote_key(name: &str) -> String {
     if bare { name.to_owned() } else { quote(name) }
 }
 
-fn quote_all(items: &[String]) -> String {
+pub(super) fn quote_all(items: &[String]) -> String {
     format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", "))
 }

@@ -1,29 +1,166 @@
 //! `[guard]`: whom and what a site admits. It may stand in gateway.toml, `defaults.toml` and site files; the nearest that
 //! says something wins, key by key.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    path::{Component, Path},
+    sync::Arc,
+};
 
+use ipnet::IpNet;
+
+use super::crawler::CRAWLER;
+use super::gateway::quote_all;
 use super::keys::Scope;
 use super::keys::{Key, Kind, key, only};
+use super::network::{Network, NetworkError};
+use super::rate::{RATE, RateSettings, SHIPPED};
 use super::reader::{At, Table};
+use super::request_rule::{REQUEST_RULE, RequestRules};
 use super::site::Builder;
-use crate::model::Methods;
+use crate::model::{Country, Host, Methods};
 
 /// What one or several `[guard]` tables say together; `None` is what none of them says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GuardSettings {
     /// Methods that are admitted.
     pub methods: Option<Methods>,
+    /// How many requests may come, each rate under another name.
+    pub rates: Vec<RateSettings>,
+    /// Requests of one client that may be worked on at once; 0 is no bound.
+    pub client_concurrency: Option<u32>,
+    /// What is done with requests that are like this or that: the nearest file's rules come first.
+    pub rules: Vec<Arc<RequestRules>>,
+    /// Hosts that rules send clients to and may not, where that is known: those redirects are refused.
+    pub refused_targets: Option<Vec<Host>>,
+    /// Networks that are refused.
+    pub deny: Option<Vec<IpNet>>,
+    /// Files of networks that are refused.
+    pub deny_files: Option<Vec<ListFile>>,
+    /// Countries that are refused.
+    pub deny_countries: Option<Vec<Country>>,
+    /// Networks that are let in.
+    pub allow: Option<Vec<IpNet>>,
+    /// Files of networks that are let in.
+    pub allow_files: Option<Vec<ListFile>>,
+    /// Countries that are let in.
+    pub allow_countries: Option<Vec<Country>>,
+}
+
+/// A file with a list of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListFile {
+    /// Its path, as diagnostics show it.
+    pub name: String,
+    /// Whether the path is one within the routes folder.
+    pub in_routes: bool,
 }
 
 /// Hears of a fault: the layer, where, which kind, and what to say of it.
 pub(super) type Tell<'a> = dyn FnMut(u16, Range<usize>, &'static str, String, Option<String>) + 'a;
 
+/// Finds the file that a layer names, or says what is wrong with its name.
+pub(super) type Find<'a> = dyn Fn(u16, &str) -> Result<ListFile, &'static str> + 'a;
+
 impl GuardSettings {
     /// Reads what `layers` say, nearest first.
-    pub(super) fn read(layers: &[(u16, &Table)], tell: &mut Tell<'_>) -> Self {
-        GuardSettings { methods: methods(layers, tell) }
+    pub(super) fn read(layers: &[(u16, &Table)], find: &Find<'_>, tell: &mut Tell<'_>) -> Self {
+        let number = |key| layers.iter().find_map(|(_, table)| table.number(key)).map(|at| *at.value);
+        let file =
+            |layer: u16, text: &str| find(layer, text).map_err(|why| (format!("`{text}` {why}"), FILE_HINT.to_owned()));
+        GuardSettings {
+            methods: methods(layers, tell),
+            deny: list(layers, "deny", network, tell),
+            deny_files: list(layers, "deny-files", file, tell),
+            deny_countries: list(layers, "deny-countries", country, tell),
+            allow: list(layers, "allow", network, tell),
+            allow_files: list(layers, "allow-files", file, tell),
+            allow_countries: list(layers, "allow-countries", country, tell),
+            rates: RateSettings::read(layers, tell),
+            // The table of keys bounds every number.
+            client_concurrency: number("client-concurrency").map(|most| most as u32),
+            // Whoever has the files adds the rules: each file's are read once.
+            rules: Vec::new(),
+            refused_targets: None,
+        }
     }
+
+    /// Whether they name countries, of which only a database knows the addresses.
+    pub fn names_countries(&self) -> bool {
+        self.deny_countries.as_ref().is_some_and(|list| !list.is_empty()) || self.allow_countries.is_some()
+    }
+
+    /// A setting as TOML; none where it isn't set.
+    pub(super) fn knob(&self, name: &str) -> Option<String> {
+        fn all<T>(list: Option<&Vec<T>>, text: impl Fn(&T) -> String) -> Option<String> {
+            Some(quote_all(&list?.iter().map(text).collect::<Vec<_>>()))
+        }
+        match name {
+            "deny" => all(self.deny.as_ref(), IpNet::to_string),
+            "deny-files" => all(self.deny_files.as_ref(), |file| file.name.clone()),
+            "deny-countries" => all(self.deny_countries.as_ref(), Country::to_string),
+            "allow" => all(self.allow.as_ref(), IpNet::to_string),
+            "allow-files" => all(self.allow_files.as_ref(), |file| file.name.clone()),
+            "allow-countries" => all(self.allow_countries.as_ref(), Country::to_string),
+            _ => None,
+        }
+    }
+
+    /// The files that they name.
+    pub fn files(&self) -> impl Iterator<Item = &ListFile> {
+        [&self.deny_files, &self.allow_files].into_iter().flatten().flatten()
+    }
+}
+
+/// The nearest list of a key, item by item; what is wrong with one comes with advice.
+fn list<T>(
+    layers: &[(u16, &Table)],
+    key: &str,
+    parse: impl Fn(u16, &str) -> Result<T, (String, String)>,
+    tell: &mut Tell<'_>,
+) -> Option<Vec<T>> {
+    let (layer, list) = layers.iter().find_map(|(layer, table)| Some((*layer, table.texts(key)?)))?;
+    let mut items = Vec::with_capacity(list.value.len());
+    for At { value, span } in list.value {
+        match parse(layer, value) {
+            Ok(item) => items.push(item),
+            Err((message, hint)) => tell(layer, span.clone(), "bad-value", message, Some(hint)),
+        }
+    }
+    Some(items)
+}
+
+fn network(_layer: u16, text: &str) -> Result<IpNet, (String, String)> {
+    match text.parse::<Network>() {
+        Ok(Network { network, has_host_bits: false }) => Ok(network),
+        Ok(Network { network, .. }) => {
+            Err((format!("`{text}` has bits beyond its prefix"), format!("if the whole network is meant: `{network}`")))
+        }
+        Err(error) => Err((format!("`{text}` is {error}"), NetworkError::HINT.to_owned())),
+    }
+}
+
+fn country(_layer: u16, text: &str) -> Result<Country, (String, String)> {
+    text.parse().map_err(|error| (format!("`{text}` is {error}"), "several are separate items of the list".to_owned()))
+}
+
+/// The file that `text` in a file of the routes names: those who write such files may name others of the routes only,
+/// since what is wrong with a list is shown.
+fn in_routes(file: &str, text: &str) -> Result<ListFile, &'static str> {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    parts.pop();
+    for part in Path::new(text).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str().unwrap_or_default()),
+            Component::CurDir => {}
+            Component::ParentDir => _ = parts.pop().ok_or("is not within the routes folder")?,
+            Component::RootDir | Component::Prefix(_) => return Err("is not relative to this file"),
+        }
+    }
+    if text.is_empty() || text.ends_with('/') || parts.is_empty() {
+        return Err("is no file");
+    }
+    Ok(ListFile { name: parts.join("/"), in_routes: true })
 }
 
 fn methods(layers: &[(u16, &Table)], tell: &mut Tell<'_>) -> Option<Methods> {
@@ -52,9 +189,11 @@ impl Builder<'_> {
         let layers = self.layers;
         let tables: Vec<(u16, &Table)> =
             (0..).zip(layers).filter_map(|(number, layer)| Some((number, layer.table.table("guard")?.value))).collect();
-        GuardSettings::read(&tables, &mut |layer, span, code, message, hint| {
+        let find = |layer: u16, text: &str| in_routes(&layers[usize::from(layer)].file.name, text);
+        let settings = GuardSettings::read(&tables, &find, &mut |layer, span, code, message, hint| {
             self.error(layer, code, span, message, hint);
-        })
+        });
+        GuardSettings { rules: layers.iter().filter_map(|layer| layer.request_rules.clone()).collect(), ..settings }
     }
 }
 
@@ -75,4 +214,117 @@ pub const GUARD: &[Key] = &[
         "[\"GET\", \"HEAD\", \"POST\", \"OPTIONS\"]",
         "Methods that are admitted, or `*` for all; others are answered 405.",
     ),
+    key(
+        "rate",
+        Kind::Tables(RATE),
+        SHIPPED,
+        "How many requests may come, of whom, to what; more are answered 429. Those of all files hold; of one name the nearest.",
+    ),
+    key(
+        "rule",
+        Kind::Tables(&REQUEST_RULE),
+        "",
+        "What is done with requests that are like this or that, in order of precedence: the rules of the site's own file, then those of each defaults.toml, the nearest first, then those of gateway.toml. All that is written in a rule must be true of a request; of a list, one item.",
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "crawler",
+            Kind::Tables(CRAWLER),
+            "",
+            "Crawlers that rules can ask for by `crawler` and `impostor`, besides those that the gateway knows by itself: baidu, sogou, shenma, bytedance, petal, bing, google, yandex, apple, 360.",
+        ),
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "crawler-dns",
+            Kind::Texts,
+            "[]",
+            "DNS servers that verify crawlers, such as [\"10.0.0.53\"] or with a port. Those of /etc/resolv.conf where there are none. Nobody is asked unless a rule needs it.",
+        ),
+    ),
+    key(
+        "client-concurrency",
+        Kind::Number(0, 10_000_000),
+        "1000",
+        "Requests of one client (an IPv4 address, or an IPv6 /64), to whatever site, that platforms or large answers may be working on at once; more are answered 429. 0 is no bound.",
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "rate-entries",
+            Kind::Number(1024, 1 << 26),
+            "262144",
+            "Clients whose rates are remembered, rounded up to a power of two: 16 bytes each, which is all that any flood of addresses can take. Who is being refused is forgotten last.",
+        ),
+    ),
+    key(
+        "deny",
+        Kind::Texts,
+        "",
+        "Addresses and prefixes, such as 192.0.2.0/24 or 2001:db8::/32, that are answered 403, whatever else is set.",
+    ),
+    key(
+        "deny-files",
+        Kind::Texts,
+        "",
+        "Files of such addresses, named relative to the file that names them: one a line, # begins a comment. A change goes live by itself; a faulty file keeps what it was. Site files may name files of the routes folder only.",
+    ),
+    key(
+        "deny-countries",
+        Kind::Texts,
+        "",
+        "Countries (two letters, ISO 3166-1) that are answered 403; gateway.toml must name a database of `countries`.",
+    ),
+    key(
+        "allow",
+        Kind::Texts,
+        "",
+        "Addresses and prefixes that are let in. Where `allow`, `allow-files` or `allow-countries` is set, who is on none of them is answered 403, and so is a client whose address isn't known. An empty list lets nobody in.",
+    ),
+    key("allow-files", Kind::Texts, "", "Files of addresses that are let in, as `deny-files`."),
+    key(
+        "allow-countries",
+        Kind::Texts,
+        "",
+        "Countries that are let in. An address that the database doesn't know is in none, such as those of your own network: let those in by `allow`.",
+    ),
+    only(
+        Scope::Gateway,
+        key(
+            "countries",
+            Kind::Text,
+            "",
+            "A MaxMind database (.mmdb) that says in which country an address is, such as GeoLite2-Country, DB-IP or IPinfo; relative to this file. It is read again when it is replaced.",
+        ),
+    ),
 ];
+
+const FILE_HINT: &str =
+    "a path relative to this file, such as `deny.txt` or `../lists/deny.txt`, within the routes folder";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn site_files_name_lists_of_the_routes_only() {
+        for (file, text, want) in [
+            ("a.toml", "deny.txt", Ok("deny.txt")),
+            ("a.toml", "./lists/deny.txt", Ok("lists/deny.txt")),
+            ("p/q/a.toml", "deny.txt", Ok("p/q/deny.txt")),
+            ("p/q/a.toml", "../../lists/deny.txt", Ok("lists/deny.txt")),
+            ("p/defaults.toml", "q/../deny.txt", Ok("p/deny.txt")),
+            ("a.toml", "../deny.txt", Err("is not within the routes folder")),
+            ("p/a.toml", "../../etc/shadow", Err("is not within the routes folder")),
+            ("a.toml", "/etc/shadow", Err("is not relative to this file")),
+            ("a.toml", "", Err("is no file")),
+            ("a.toml", ".", Err("is no file")),
+            ("a.toml", "lists/", Err("is no file")),
+        ] {
+            let want = want.map(|name| ListFile { name: name.to_owned(), in_routes: true });
+            assert_eq!(in_routes(file, text), want, "{text} in {file}");
+        }
+    }
+}

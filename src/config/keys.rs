@@ -435,7 +435,7 @@ pub const LISTEN: &[Key] = &[
         "trusted-proxies",
         Kind::Texts,
         "[\"127.0.0.0/8\", \"::1/128\"]",
-        "Addresses of proxies in front of the gateway whose X-Forwarded-Host and X-Forwarded-Proto are believed.",
+        "Addresses of proxies in front of the gateway whose X-Forwarded-Host, X-Forwarded-Proto and X-Forwarded-For are believed. The client is the last address in X-Forwarded-For that is none of them.",
     ),
     key("threads", Kind::Number(0, 1024), "0", "Worker threads; 0 is one per core."),
     key(

@@ -7,6 +7,7 @@
 //! Owns: the file formats, their diagnostics and their JSON Schema. Never does: matching, network, or anything that
 //! needs more than one site (the policy of targets, chains, shadowing: see `routing`).
 
+pub mod condition;
 pub mod expectation;
 pub mod gateway;
 pub mod keys;
@@ -16,29 +17,40 @@ pub mod schema;
 pub mod site;
 pub mod template;
 
+mod crawler;
 mod diagnostic;
 mod guard;
 mod habits;
 mod limits;
 mod listen;
+mod network;
 mod origin;
 mod origin_tls;
 mod platform;
+mod rate;
+mod reach;
 mod reader;
 mod records;
+mod request_rule;
 mod rule;
 mod serving;
+mod stamp;
 mod syntax;
 
+pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
 pub use gateway::{CacheSize, Gateway, Process, TlsMode, TlsPolicy, TlsSettings};
-pub use guard::GuardSettings;
+pub use guard::{GuardSettings, ListFile};
 pub use limits::Limits;
 pub use listen::{Address, Listen, ListenError};
+pub(crate) use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginPlace};
 pub use origin_tls::{Certificates, Identity, OriginTls};
 pub use platform::{Balance, HealthCheck, Platform};
+pub use rate::{RatePer, RateSettings};
 pub use reader::{Role, Table, parse_date};
+pub use request_rule::{REQUEST_RULE, RequestAction, RequestRule, RequestRules};
 pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};
+pub(crate) use stamp::Stamp;

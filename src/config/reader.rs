@@ -29,6 +29,8 @@ pub struct Table {
     lost: Vec<&'static str>,
     /// The file can't be read, or its syntax is wrong somewhere: anything may have been lost.
     broken: bool,
+    /// Something in it, however deep, is faulty and left out.
+    faulty: bool,
     /// The header or braces of the table.
     pub span: Range<usize>,
 }
@@ -100,6 +102,11 @@ impl Table {
         self.broken || self.lost.contains(&table) || self.table(table).is_some_and(|at| !at.value.lost.is_empty())
     }
 
+    /// Whether it says all that was written: nothing in it, however deep, was faulty and left out.
+    pub fn is_whole(&self) -> bool {
+        !self.broken && !self.faulty
+    }
+
     /// The table of a file that can't be read.
     pub fn unreadable() -> Self {
         Table { broken: true, ..Table::default() }
@@ -153,6 +160,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn table(&mut self, table: &DeTable<'_>, span: Range<usize>, keys: &'static [Key], top: bool) -> Table {
+        let before = self.out.len();
         let mut entries = Vec::with_capacity(table.len());
         let mut lost = Vec::new();
         for (name, value) in table.iter() {
@@ -172,8 +180,10 @@ impl Reader<'_> {
                 }
             }
         }
-        if self.errors.is_empty() && self.role != Role::Defaults {
-            for key in keys.iter().filter(|key| key.required) {
+        if self.errors.is_empty() {
+            // What only sites need to have, defaults need not.
+            let is_needed = |key: &&Key| key.required && (self.role != Role::Defaults || key.scope == Scope::Both);
+            for key in keys.iter().filter(is_needed) {
                 if !lost.contains(&key.name) && !table.keys().any(|name| name.get_ref().as_ref() == key.name) {
                     let what = if top { "this file".to_owned() } else { "this table".to_owned() };
                     let at = if top { 0..0 } else { span.clone() };
@@ -185,7 +195,7 @@ impl Reader<'_> {
         }
         // The file's order, whatever order the map has.
         entries.sort_by_key(|(_, span, _)| span.start);
-        Table { entries, lost, broken: !self.errors.is_empty(), span }
+        Table { entries, lost, broken: !self.errors.is_empty(), faulty: self.out.len() > before, span }
     }
 
     fn in_scope(&self, key: &Key) -> bool {

@@ -9,6 +9,7 @@ use super::keys;
 use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
 use super::pattern::Pattern;
 use super::reader::{At, Role, Table, read};
+use super::request_rule::{self, RequestRules};
 use super::rule::{self, Fallback, Rule};
 use super::serving::Serving;
 use super::syntax::drop_echoes;
@@ -25,15 +26,18 @@ pub struct Layer {
     pub table: Table,
     /// What is wrong with it as a file; faults of meaning show when a site is built from it.
     pub faults: Vec<Diagnostic>,
+    /// Its request rules, which are the same for every site.
+    pub request_rules: Option<Arc<RequestRules>>,
 }
 
 impl Layer {
     /// Reads a file's text.
     pub fn parse(name: &str, text: String, role: Role) -> Self {
-        let file = SourceFile::new(name, text);
+        let file = Arc::new(SourceFile::new(name, text));
         let mut faults = Vec::new();
         let table = read(&file, keys::SITE, role, &mut faults);
-        Layer { file: Arc::new(file), table, faults }
+        let request_rules = request_rule::of_file(&file, &table, &mut faults);
+        Layer { file, table, faults, request_rules }
     }
 }
 

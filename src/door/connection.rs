@@ -5,7 +5,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     pin::Pin,
     sync::{
@@ -44,7 +44,7 @@ pub(super) enum Socket {
 /// A connection to a client.
 pub(super) struct Connection {
     transport: Transport,
-    /// Who the client is, as far as it is known: the peer, or whom a trusted proxy names.
+    /// Whom it comes from, as far as it is known: the peer, or whom a PROXY header names.
     pub client: Option<SocketAddr>,
     /// Whether the peer is a proxy whose word about the client's requests counts.
     pub trusted: bool,
@@ -106,6 +106,11 @@ impl Connection {
 
     fn new(transport: Transport, client: Option<SocketAddr>, trusted: bool, tls: Option<Box<Tls>>) -> Self {
         Connection { transport, client, trusted, lingers: true, tls, exchange: None, sending: None, lingering: None }
+    }
+
+    /// The address that it comes from.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.client.map(|client| client.ip())
     }
 
     /// Whether the connection itself is encrypted.

@@ -32,7 +32,6 @@ mod workers;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use ipnet::IpNet;
 use prometheus::IntGauge;
 use tokio::{
     sync::Semaphore,
@@ -42,6 +41,10 @@ use tokio::{
 use crate::answer::Responder;
 use crate::cache::Cache;
 use crate::config::{Gateway, Limits};
+use crate::guard::{
+    Fields,
+    addresses::{self, AddressSet},
+};
 use crate::relay::Proxy;
 use crate::telemetry::{Connections, Limit, Refused};
 use crate::tls::Tls;
@@ -62,7 +65,7 @@ pub struct Door {
     handshakes: Option<Handshakes>,
     drain: Arc<Drain>,
     clients: Arc<Clients>,
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: AddressSet,
     limits: Limits,
     cache: Cache,
     fast_lane: bool,
@@ -88,7 +91,7 @@ impl Door {
             handshakes: tls.map(Handshakes::new),
             drain,
             clients: Clients::new(room(limits.connections), limits.connections_per_client),
-            trusted_proxies: gateway.trusted_proxies.clone(),
+            trusted_proxies: gateway.trusted_proxies.iter().copied().collect(),
             limits,
             cache,
             fast_lane: gateway.fast_lane,
@@ -103,9 +106,12 @@ impl Door {
 
     /// Whether an address is that of a proxy in front.
     fn trusts(&self, address: IpAddr) -> bool {
-        // An IPv4 peer of an IPv6 socket comes as ::ffff:a.b.c.d.
-        let address = address.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(&address))
+        self.trusted_proxies.contains(address)
+    }
+
+    /// Who sent a request that came from `peer`, whose word counts if it is `trusted`.
+    fn client(&self, peer: Option<IpAddr>, trusted: bool, fields: &dyn Fields) -> Option<IpAddr> {
+        addresses::client(peer, trusted, fields, &self.trusted_proxies)
     }
 
     /// The way of a connection.

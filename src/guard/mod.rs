@@ -1,24 +1,49 @@
 //! Who and what is admitted: a request is looked at before any other work, on every lane.
 //!
-//! Owns: the filters and their order, what they count, and what operators set of them ([`Policy`]). Never does: network,
-//! files, waiting, answering.
+//! Owns: the filters and their order, what they count, what operators set of them ([`Policy`]), and the files of addresses
+//! and countries ([`Sources`]), which are read beside the traffic. Never does: network, waiting, answering.
 //!
 //! Invariants: the ruling depends on the policy, the [`View`], the moment and the counters only, so `explain` asks the same
 //! function; each request is looked at once, whatever way it takes afterwards; a refusal has a [`Reason`].
 //!
 //! Called by: `answer`, for every lane.
 
+pub mod access;
+pub mod addresses;
+pub mod countries;
+pub mod lists;
+
+mod buckets;
+mod client;
+mod concurrency;
+mod crawlers;
+mod literals;
+mod names;
+mod networks;
 mod policy;
+mod rates;
+mod rules;
+mod sources;
+mod text;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 
-use crate::model::{Denial, Reason};
+use crate::config::RequestAction;
+use crate::model::{Denial, Method, Reason};
 
+pub use access::Access;
+pub use client::Client;
+pub use concurrency::{Concurrency, Occupied, TooMany};
+pub use crawlers::Crawlers;
 pub use policy::Policy;
+use rates::{Asked, Rates};
+pub use sources::{Refreshed, Sources};
 
 /// A request as the filters see it.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
+    /// The id of the site that it is for; empty if no site has its host.
+    pub site: &'a str,
     /// The method's name.
     pub method: &'a str,
     /// Whom the request is for, as sent.
@@ -46,6 +71,35 @@ pub enum Ruling {
     Admit,
     /// It is refused.
     Refuse(Denial),
+    /// It is sent elsewhere, by a rule of the operators.
+    Redirect {
+        /// A checked http(s) URL in printable ASCII, whose host is allowed.
+        location: Arc<str>,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+}
+
+/// What is to be counted of a request besides its ruling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Why it would have been refused, if what only counts had a say.
+    pub shadowed: Vec<Reason>,
+    /// The rules that hold for it.
+    pub rules: Vec<Holding>,
+    /// Tags that rules gave it.
+    pub tags: Vec<Arc<str>>,
+}
+
+/// A rule that holds for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Its name, or its place.
+    pub rule: Arc<str>,
+    /// What it does, as files say it.
+    pub action: &'static str,
+    /// Whether it is only counted.
+    pub shadow: bool,
 }
 
 /// Hears which filter looked at a request, and what came of it.
@@ -60,17 +114,106 @@ impl Trace for () {
 }
 
 /// What is remembered from request to request; one for a process, whatever is reloaded.
-#[derive(Debug, Default)]
-pub struct Guard {}
+#[derive(Debug)]
+pub struct Guard {
+    crawlers: Crawlers,
+    rates: Rates,
+    /// Requests that are being worked on.
+    working: Arc<Concurrency>,
+}
 
 impl Guard {
-    /// Looks at a request.
-    pub fn admit(&self, policy: &Policy, view: &View<'_>, trace: &mut impl Trace) -> Ruling {
+    /// Nothing is remembered yet. `rate_entries` is for how many clients there is memory, as in gateway.toml.
+    pub fn new(rate_entries: usize, crawlers: Crawlers, now: Instant) -> Self {
+        Guard { crawlers, rates: Rates::new(rate_entries, now), working: Arc::default() }
+    }
+
+    /// Looks at a request that came at `now`.
+    pub fn admit(
+        &self,
+        policy: &Policy,
+        view: &View<'_>,
+        now: Instant,
+        notes: &mut Notes,
+        trace: &mut impl Trace,
+    ) -> Ruling {
+        if let Err(denied) = policy.access.check(view.client) {
+            trace.step("address", || denied.to_string());
+            return Ruling::Refuse(Denial::new(denied.reason()));
+        }
         if !policy.methods.contains(view.method) {
             trace.step("method", || format!("the site takes {}", policy.methods));
             return Ruling::Refuse(Denial { allow: Some(policy.methods), ..Denial::new(Reason::Method) });
         }
+        let class = match self.rules(policy, view, notes, trace) {
+            Ok(class) => class,
+            Err(ruling) => return ruling,
+        };
+        let asked = Asked { site: view.site, client: view.client, target: view.target, class, now };
+        let shadowed = |_: &_| notes.shadowed.push(Reason::Rate);
+        if let Err(exceeded) = self.rates.admit(&policy.rates, &asked, shadowed, trace) {
+            trace.step("rate", || format!("over `{}`", exceeded.rate));
+            let retry_after = u32::try_from(exceeded.retry_after()).ok();
+            return Ruling::Refuse(Denial { retry_after, ..Denial::new(Reason::Rate) });
+        }
         Ruling::Admit
+    }
+
+    /// Asks the operators' rules: the class of rates that they put the request into, or what they make of it.
+    fn rules<'a>(
+        &self,
+        policy: &'a Policy,
+        view: &View<'_>,
+        notes: &mut Notes,
+        trace: &mut impl Trace,
+    ) -> Result<Option<&'a str>, Ruling> {
+        let mut class = None;
+        let mut ruling = None;
+        let Notes { shadowed, rules, tags } = notes;
+        for set in &policy.rules {
+            let flow = set.holding(view, &self.crawlers, tags, &mut |rule| {
+                let action = rule.action.name();
+                trace.step("rule", || format!("{}{}", if rule.shadow { "shadow of " } else { "" }, rule.told()));
+                rules.push(Holding { rule: rule.label.clone(), action, shadow: rule.shadow });
+                match &rule.action {
+                    RequestAction::Deny(_) if rule.shadow => shadowed.push(Reason::Rule),
+                    RequestAction::Deny(status) => {
+                        ruling = Some(Ruling::Refuse(Denial { status: *status, ..Denial::new(Reason::Rule) }));
+                    }
+                    _ if rule.shadow => {}
+                    RequestAction::Redirect(to, _) if policy.refused_targets.contains(to.host()) => {
+                        trace.step("rule", || format!("{} is no allowed target", to.host()));
+                        ruling = Some(Ruling::Refuse(Denial { status: 501, ..Denial::new(Reason::Rule) }));
+                    }
+                    RequestAction::Redirect(to, status) => {
+                        let status = status.code(Method::parse(view.method));
+                        ruling = Some(Ruling::Redirect { location: to.as_str().into(), status });
+                    }
+                    RequestAction::Rate(name) => class = class.or(Some(&**name)),
+                    RequestAction::Tag(_) | RequestAction::Log => {}
+                }
+                if ruling.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if flow.is_break() {
+                break;
+            }
+        }
+        ruling.map_or(Ok(class), Err)
+    }
+
+    /// Counts a request as being worked on, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If its client has as many as it may.
+    pub fn occupy(&self, policy: &Policy, client: Option<IpAddr>) -> Result<Option<Occupied>, Denial> {
+        let Some(client) = client else { return Ok(None) };
+        let entered = self.working.enter(client.into(), policy.client_concurrency);
+        entered.map_err(|TooMany| Denial { retry_after: Some(1), ..Denial::new(Reason::Concurrency) })
+    }
+
+    /// How many clients' rates are remembered.
+    pub fn rate_entries(&self, now: Instant) -> usize {
+        self.rates.in_use(now)
     }
 }
 

@@ -1,18 +1,41 @@
 //! What operators have set for a site, ready for use.
 
-use crate::config::GuardSettings;
-use crate::model::Methods;
+use std::{collections::HashSet, sync::Arc};
+
+use super::rates::RateLimits;
+use super::rules::RuleSet;
+use super::{Access, Sources};
+use crate::config::{GuardSettings, RateSettings};
+use crate::model::{Host, Methods};
 
 /// What a site admits.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Policy {
+    /// Addresses and countries.
+    pub(super) access: Access,
     /// Methods.
     pub(super) methods: Methods,
+    /// What is done with requests that are like this or that; the nearest file's rules come first.
+    pub(super) rules: Vec<Arc<RuleSet>>,
+    /// Hosts that rules may not send clients to.
+    pub(super) refused_targets: HashSet<Host>,
+    /// How many requests may come.
+    pub(super) rates: RateLimits,
+    /// How many requests of one client may be worked on at once; 0 is no bound.
+    pub(super) client_concurrency: u32,
 }
 
 impl Policy {
     /// What a site's own files say, else gateway.toml.
-    pub fn new(site: &GuardSettings, gateway: &GuardSettings) -> Self {
-        Policy { methods: site.methods.or(gateway.methods).unwrap_or_default() }
+    pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
+        Policy {
+            access: Access::new(site, gateway, sources),
+            methods: site.methods.or(gateway.methods).unwrap_or_default(),
+            rules: site.rules.iter().chain(&gateway.rules).map(|file| RuleSet::of(file)).collect(),
+            refused_targets: (site.refused_targets.iter().chain(&gateway.refused_targets).next())
+                .map_or_else(HashSet::new, |hosts| hosts.iter().cloned().collect()),
+            rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),
+            client_concurrency: site.client_concurrency.or(gateway.client_concurrency).unwrap_or_default(),
+        }
     }
 }

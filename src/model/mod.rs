@@ -3,6 +3,7 @@
 //! Owns: small value types whose construction proves their invariant (parse, don't validate).
 //! Never does: I/O, parsing of files, matching. Depends on nothing else in the crate.
 
+mod country;
 mod host;
 mod https;
 mod methods;
@@ -13,6 +14,7 @@ mod status;
 mod target;
 mod verdict;
 
+pub use country::{Country, CountryError};
 pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};
 pub use https::Https;

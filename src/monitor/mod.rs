@@ -48,6 +48,9 @@ pub struct Status {
     pub warnings: usize,
     /// Sites whose files have errors.
     pub faulty: Vec<FaultySite>,
+    /// Files that the guard reads, gateway.toml among them, that have errors: each counts as it last was good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faulty_files: Vec<FaultyFile>,
     /// The certificates, if there are addresses for HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Certificates>,
@@ -63,6 +66,15 @@ pub struct Status {
 pub struct FaultySite {
     /// Its id.
     pub site: String,
+    /// What is wrong, as far as there is room to show it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A file that has errors.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultyFile {
+    /// Its name.
+    pub file: String,
     /// What is wrong, as far as there is room to show it.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -113,6 +125,7 @@ impl Monitor {
                 errors: report.errors(),
                 warnings: report.diagnostics.len() - report.errors(),
                 faulty,
+                faulty_files: faulty_files(report),
                 certificates: status.certificates.take(),
                 last_reload: Some(LastReload {
                     at,
@@ -179,6 +192,15 @@ fn faulty_sites(report: &LoadReport) -> Vec<FaultySite> {
         sites.push(FaultySite { site: id.clone(), diagnostics });
     }
     sites
+}
+
+fn faulty_files(report: &LoadReport) -> Vec<FaultyFile> {
+    let errors = |file: &str| {
+        let own = |fault: &&Diagnostic| *fault.file == *file && fault.severity == Severity::Error;
+        report.diagnostics.iter().filter(own).take(MAX_SHOWN).cloned().collect()
+    };
+    let shown = report.faulty_files.iter().take(MAX_SHOWN);
+    shown.map(|file| FaultyFile { file: file.clone(), diagnostics: errors(file) }).collect()
 }
 
 /// Whether a file is read for the site `id`.

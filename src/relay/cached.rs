@@ -172,7 +172,7 @@ async fn send(client: &mut impl Client, reply: Reply) -> Result<bool> {
 }
 
 /// Sends an answer of our own instead.
-async fn send_page(client: &mut impl Client, page: Ready, head_only: bool) -> Result<bool> {
+pub(super) async fn send_page(client: &mut impl Client, page: Ready, head_only: bool) -> Result<bool> {
     let body = if head_only || page.body.is_empty() { Body::Empty } else { Body::Pieces(vec![page.body]) };
     client.answer(page.header.status.as_u16(), page.header.headers.clone(), body).await.map(|()| true)
 }

@@ -40,13 +40,18 @@ pub(super) fn address(
     if !visit.trusted {
         FORWARDED.iter().for_each(|name| drop(request.remove_header(*name)));
     }
+    // What a proxy says of its client stays only as far as it could be believed: many platforms take the first address.
+    request.remove_header("x-forwarded-for");
+    let (client, peer) =
+        (visit.facts.client.map(|client| client.to_canonical()), visit.peer.map(|peer| peer.to_canonical()));
+    for address in client.into_iter().chain(peer.filter(|_| peer != client)) {
+        request.append_header("x-forwarded-for", address.to_string())?;
+    }
     let proto = if visit.facts.secure { "https" } else { "http" };
     let mut element = format!("proto={proto}");
-    if let Some(client) = visit.facts.client {
-        let client = client.to_canonical();
+    if let Some(peer) = peer {
         // A proxy says who came before it.
-        request.append_header("x-forwarded-for", client.to_string())?;
-        element += &match client {
+        element += &match peer {
             IpAddr::V4(address) => format!(";for={address}"),
             IpAddr::V6(address) => format!(";for=\"[{address}]\""),
         };
@@ -122,15 +127,8 @@ fn random() -> Result<u128> {
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a client says about whom it speaks for.
-const FORWARDED: &[&str] = &[
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
-];
+const FORWARDED: &[&str] =
+    &["forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id"];
 
 #[cfg(test)]
 mod tests {

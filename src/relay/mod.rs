@@ -23,6 +23,7 @@ mod transform;
 
 use std::{
     any::Any,
+    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
 use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
+use crate::guard::Occupied;
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
@@ -58,6 +60,8 @@ pub struct Visit {
     pub facts: Facts<'static>,
     /// The way by which it came.
     pub lane: Lane,
+    /// Whom the connection comes from.
+    pub peer: Option<IpAddr>,
     /// Whether it is a proxy whose word about its own clients counts.
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
@@ -116,15 +120,29 @@ impl Proxy {
         visit: &Visit,
         relayed: &Relayed,
     ) -> Answered {
-        let answered = match self.relay.answer_cached(client, fields, visit, relayed).await {
+        let relay = &self.relay;
+        let answered = match relay.responder.occupy(&visit.facts) {
+            Ok(_occupied) => relay.answer_cached(client, fields, visit, relayed).await,
+            Err(refusal) => {
+                relay.responder.metrics().observe(visit.since.elapsed());
+                let head_only = visit.facts.method == Method::Head;
+                let refused = relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new);
+                let sent = match refused {
+                    Ok(page) => cached::send_page(client, page, head_only).await,
+                    Err(error) => Err(error),
+                };
+                return if sent.is_ok() { Answered::Whole } else { Answered::Cut };
+            }
+        };
+        let answered = match answered {
             Ok(true) => Answered::Whole,
             Ok(false) => return Answered::Passed,
             Err(error) => {
-                self.relay.note(&error, relayed);
+                relay.note(&error, relayed);
                 Answered::Cut
             }
         };
-        self.relay.count(visit, relayed);
+        relay.count(visit, relayed);
         answered
     }
 }
@@ -134,6 +152,8 @@ impl Proxy {
 pub struct Context {
     visit: Option<Visit>,
     relayed: Option<Relayed>,
+    /// It is one of its client's, to its end.
+    occupied: Option<Occupied>,
     turn: Option<Turn>,
     busy: Option<Busy>,
     /// Whether it may be sent twice.
@@ -184,15 +204,19 @@ impl ProxyHttp for Relay {
                 (ready, held) = self.responder.respond_at_length(visit.facts.clone(), visit.lane, Ready::new).await;
                 ready?
             }
-            Step::Relay(relayed) => {
-                let relayed = ctx.relayed.insert(relayed);
-                if visit.passed || session.is_upgrade_req() {
-                    return Ok(false);
+            Step::Relay(relayed) => match self.responder.occupy(&visit.facts) {
+                Ok(occupied) => {
+                    ctx.occupied = occupied;
+                    let relayed = ctx.relayed.insert(relayed);
+                    if visit.passed || session.is_upgrade_req() {
+                        return Ok(false);
+                    }
+                    let fields = session.req_header().headers.clone();
+                    let mut client = SessionClient { session, date: &visit.date };
+                    return self.answer_cached(&mut client, &fields, visit, relayed).await;
                 }
-                let fields = session.req_header().headers.clone();
-                let mut client = SessionClient { session, date: &visit.date };
-                return self.answer_cached(&mut client, &fields, visit, relayed).await;
-            }
+                Err(refusal) => self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new)?,
+            },
         };
         write(ready, session, visit).await?;
         drop(held);

@@ -17,6 +17,11 @@ pub(super) fn reloaded(report: &LoadReport) {
     log::info!("{}", line(report));
 }
 
+/// Settings that nothing takes up while the process runs.
+pub(super) fn waiting(file: &str, settings: &[String]) {
+    log::warn!("{file} has changed: {} after a restart or `waypost upgrade`", settings.join(", "));
+}
+
 /// An operator asked, so silence would look like a failure.
 pub(super) fn nothing_changed() {
     log::info!("reload: nothing changed");
@@ -64,12 +69,19 @@ fn line(report: &LoadReport) -> String {
         report.elapsed.as_millis(),
         names(&report.rebuilt)
     );
+    if !report.reread.is_empty() {
+        line += &format!(", {} of the guard taken over{}", count(report.reread.len(), "file"), names(&report.reread));
+    }
     if !report.removed.is_empty() {
         line += &format!(", {} removed{}", report.removed.len(), names(&report.removed));
     }
     line += &format!(", {}", count(report.errors(), "error"));
     if !report.faulty.is_empty() {
         line += &format!(": {} not as its files say{}", count(report.faulty.len(), "site"), names(&report.faulty));
+    }
+    if !report.faulty_files.is_empty() {
+        let files = count(report.faulty_files.len(), "file");
+        line += &format!(", {files} of the guard as before{}", names(&report.faulty_files));
     }
     line
 }
@@ -131,6 +143,13 @@ mod tests {
             line(&report),
             "reload: 7 sites rebuilt in 12 ms (s0, s1, s2, s3, s4, and 2 more), 2 removed (s7, s8), 0 errors: \
              1 site not as its files say (s0)"
+        );
+        let mut report = LoadReport { elapsed: Duration::from_millis(1), ..LoadReport::default() };
+        (report.reread, report.faulty_files) = (vec!["deny.txt".to_owned()], vec!["gateway.toml".to_owned()]);
+        assert_eq!(
+            line(&report),
+            "reload: 0 sites rebuilt in 1 ms, 1 file of the guard taken over (deny.txt), 0 errors, \
+             1 file of the guard as before (gateway.toml)"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of the routes and of the certificates go live: watch → read → swap → report.
+//! Changes of the routes, of what the guard reads, and of the certificates go live: watch → read → swap → report.
 //!
 //! Owns: the [`Loader`], the state that traffic sees ([`Live`]), the certificates ([`Tls`]), the watching of their
 //! folders. Routes and certificates are reloaded one after the other, and neither waits for the other's faults. Never does: deciding which
@@ -12,6 +12,7 @@
 
 mod certificates;
 mod log;
+mod settings;
 mod watch;
 
 use std::{
@@ -36,7 +37,8 @@ use crate::telemetry::{Metrics, ReloadResult};
 use crate::tls::{CertReport, Tls, TlsError};
 
 use certificates::Certificates;
-use watch::{Signal, Watch};
+use settings::Settings;
+use watch::{Signal, Wanted, Watch};
 
 /// How often the folder is read where watching it doesn't work.
 const POLL: Duration = Duration::from_secs(5);
@@ -47,6 +49,9 @@ const BACKSTOP: Duration = Duration::from_secs(60);
 
 /// A folder that never comes to rest is read after this many times the quiet that is waited for.
 const MAX_DEBOUNCE: u32 = 10;
+
+/// How often the files of the guard are looked at in a row, while the routes name others each time.
+const MAX_ROUNDS: usize = 3;
 
 /// How long a file may stay open that somebody writes to before it is read all the same.
 const WRITER_TIME: Duration = Duration::from_secs(1);
@@ -66,6 +71,7 @@ pub struct Reloader {
 /// What one reload leaves for the next.
 struct State {
     loader: Loader,
+    settings: Settings,
     diagnostics: Vec<Diagnostic>,
     /// Why the last reload failed, if it did.
     failure: Option<String>,
@@ -99,7 +105,12 @@ impl Reloader {
             root: gateway.routes.clone(),
             watch: gateway.watch,
             debounce: Duration::from_millis(gateway.debounce),
-            state: Mutex::new(State { loader, diagnostics: report.diagnostics.clone(), failure: None }),
+            state: Mutex::new(State {
+                loader,
+                settings: Settings::new(gateway),
+                diagnostics: report.diagnostics.clone(),
+                failure: None,
+            }),
             live: Arc::new(LiveCell::from_pointee(live)),
             certificates: None,
             metrics,
@@ -155,15 +166,21 @@ impl Reloader {
     fn reload_routes(&self, cause: Cause) -> io::Result<LoadReport> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
-        let (snapshot, report) = match state.loader.load(Timestamp::now().as_second(), |_, _| {}) {
+        let State { loader, settings, .. } = &mut *state;
+        let is_guarded_anew = settings.read().is_some_and(|gateway| loader.set_guard(gateway));
+        let (snapshot, mut report) = match loader.load(Timestamp::now().as_second(), |_, _| {}) {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.fail(&mut state, error.to_string(), start.elapsed());
                 return Err(error);
             }
         };
+        report.take_settings(settings.file(), settings.faults(), is_guarded_anew);
         let recovered = state.failure.take().is_some();
-        let same = report.rebuilt.is_empty() && report.removed.is_empty() && report.diagnostics == state.diagnostics;
+        let same = report.reread.is_empty()
+            && report.rebuilt.is_empty()
+            && report.removed.is_empty()
+            && report.diagnostics == state.diagnostics;
         if same && !recovered {
             if cause == Cause::Asked {
                 log::nothing_changed();
@@ -184,7 +201,7 @@ impl Reloader {
     /// Shows what is live to whoever asks.
     fn publish(&self, report: &LoadReport) {
         let snapshot = &self.live.load().snapshot;
-        let result = if report.faulty.is_empty() { ReloadResult::Ok } else { ReloadResult::Partial };
+        let result = if report.is_whole() { ReloadResult::Ok } else { ReloadResult::Partial };
         let errors = report.errors();
         self.metrics.set_snapshot(snapshot);
         self.metrics.set_findings(&report.faulty, errors, report.diagnostics.len() - errors);
@@ -206,20 +223,15 @@ impl Reloader {
         let (to, mut signals) = mpsc::channel(16);
         let mut hangup =
             signal(SignalKind::hangup()).inspect_err(|error| ::log::warn!("SIGHUP can't be received: {error}")).ok();
-        let mut watcher = vec![Watching::new("routes", &self.root, false)];
-        watcher.extend(self.certificates.as_ref().map(|c| Watching::new("certificates", c.folder(), true)));
+        let mut watcher = vec![Watching::new("routes", Wanted::Folder(self.root.clone()))];
+        let certificates = self.certificates.as_ref().map(|c| Wanted::Optional(c.folder().to_owned()));
+        watcher.extend(certificates.map(|wanted| Watching::new("certificates", wanted)));
+        watcher.push(Watching::new("files of the guard", Wanted::Files(Vec::new())));
         let mut cause = Cause::Watch;
         loop {
             let (reloader, to) = (self.clone(), to.clone());
             let round = tokio::task::spawn_blocking(move || {
-                // Watching comes first: what changes from then on is told, what changed before is read.
-                if reloader.watch {
-                    watcher.iter_mut().for_each(|watching| watching.refresh(&to));
-                }
-                if reloader.watch || cause == Cause::Asked {
-                    // Reported where it happened.
-                    let _ = reloader.reload(cause);
-                }
+                reloader.round(&mut watcher, &to, cause);
                 watcher
             });
             watcher = match round.await {
@@ -244,6 +256,39 @@ impl Reloader {
                 self.settle(&mut signals, &mut watcher).await;
             }
         }
+    }
+
+    /// Watches what is there now, and reads what changed.
+    fn round(&self, watcher: &mut [Watching], to: &mpsc::Sender<Signal>, cause: Cause) {
+        if !self.watch {
+            if cause == Cause::Asked {
+                // Reported where it happened.
+                let _ = self.reload(cause);
+            }
+            return;
+        }
+        let mut cause = cause;
+        let mut files = self.files();
+        // Again where the routes name other files now.
+        for _ in 0..MAX_ROUNDS {
+            // Watching comes first: what changes from then on is told, what changed before is read.
+            for watching in watcher.iter_mut() {
+                watching.watch_files(&files);
+                watching.refresh(to);
+            }
+            let _ = self.reload(cause);
+            cause = Cause::Watch;
+            let before = std::mem::replace(&mut files, self.files());
+            if files == before {
+                return;
+            }
+        }
+    }
+
+    /// The single files that are read: gateway.toml, and what the guard's settings name.
+    fn files(&self) -> Vec<PathBuf> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settings.file().map(Path::to_owned).into_iter().chain(state.loader.sources().paths()).collect()
     }
 
     /// Waits until nothing has changed for a while and nobody has a file open for writing, but not for ever.
@@ -276,20 +321,25 @@ async fn hung_up(hangup: &mut Option<UnixSignal>) {
     std::future::pending().await
 }
 
-/// The watch of a folder, and what is wrong with it.
+/// A watch, and what is wrong with it.
 struct Watching {
-    /// What is in the folder, for the log.
+    /// What it holds, for the log.
     what: &'static str,
-    root: PathBuf,
-    /// Whether the folder need not be there.
-    optional: bool,
+    wanted: Wanted,
     watch: Option<Watch>,
     broken: Option<String>,
 }
 
 impl Watching {
-    fn new(what: &'static str, root: &Path, optional: bool) -> Self {
-        Watching { what, root: root.to_owned(), optional, watch: None, broken: None }
+    fn new(what: &'static str, wanted: Wanted) -> Self {
+        Watching { what, wanted, watch: None, broken: None }
+    }
+
+    /// Other files, if it watches files.
+    fn watch_files(&mut self, files: &[PathBuf]) {
+        if let Wanted::Files(wanted) = &mut self.wanted {
+            files.clone_into(wanted);
+        }
     }
 
     fn is_written(&self) -> bool {
@@ -302,23 +352,23 @@ impl Watching {
 
     /// Watches the folders that are there now.
     fn refresh(&mut self, to: &mpsc::Sender<Signal>) {
-        let (what, root) = (self.what, self.root.display());
+        let (what, wanted) = (self.what, &self.wanted);
         let broken = self.broken.take();
         let outcome = match &self.watch {
-            Some(watch) if broken.is_none() => match watch.is_current() {
+            Some(watch) if broken.is_none() => match watch.is_current(wanted) {
                 Ok(true) => return,
-                Ok(false) => Watch::start(&self.root, self.optional, to.clone()),
+                Ok(false) => Watch::start(wanted, to.clone()),
                 // The old watch may see it come back.
-                Err(error) => Err(format!("{root}: {error}")),
+                Err(error) => Err(format!("{wanted}: {error}")),
             },
-            _ => Watch::start(&self.root, self.optional, to.clone()),
+            _ => Watch::start(wanted, to.clone()),
         };
         match outcome {
             Ok(watch) => {
                 // The old one ends only now, so that nothing is missed in between.
                 self.watch = Some(watch);
                 if broken.is_some() {
-                    ::log::info!("reload: watching {root} again");
+                    ::log::info!("reload: watching {wanted} again");
                 }
             }
             Err(error) => {

@@ -1,15 +1,16 @@
-//! Noticing that a folder changed: the routes, the certificates.
+//! Noticing that a folder changed, or one of some files: the routes, the certificates, what the guard reads.
 //!
 //! What must be noticed: files written, replaced by a rename, added and removed, in any folder below the root; the root
 //! itself moved away and another put in its place; and links on the way that are pointed elsewhere, since Kubernetes and
 //! deployment tools switch a whole folder by renaming one link. So every folder below the root is watched, and for each
-//! link (the root may be one, or lie behind one) the folder that the link is in.
+//! link (the root may be one, or lie behind one) the folder that the link is in. Of a single file likewise the folder that
+//! it is in, where only what happens to that file counts.
 //!
 //! The system tells when a file that was written is closed. Until then it may be half of what it is to be.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,7 +32,19 @@ pub(super) enum Signal {
     Broken(String),
 }
 
-/// The places where a change may concern the folder.
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All in a folder.
+    Folder(PathBuf),
+    /// All in a folder that need not be there yet.
+    Optional(PathBuf),
+    /// Some files, which need not be there yet, but their folders.
+    Files(Vec<PathBuf>),
+}
+
+/// The places where a change may concern what is watched, without links: a folder that is watched by two names has one
+/// of them only in what the system tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Places {
     /// Folders to watch, each with its device and inode: another folder in the same place must be watched anew.
@@ -44,20 +57,18 @@ struct Places {
 
 /// A running watch. Dropping it ends it.
 pub(super) struct Watch {
-    root: PathBuf,
-    optional: bool,
     places: Arc<Places>,
     written: Arc<Mutex<HashSet<PathBuf>>>,
     _watcher: RecommendedWatcher,
 }
 
 impl Watch {
-    /// Watches the folder `root` as it is now; an `optional` one need not be there yet.
+    /// Watches what is wanted as it is now.
     ///
     /// # Errors
     /// If the folder can't be read, or the system can't watch (so many folders).
-    pub fn start(root: &Path, optional: bool, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
-        let places = Arc::new(Places::find(root, optional).map_err(|error| format!("{}: {error}", root.display()))?);
+    pub fn start(wanted: &Wanted, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
+        let places = Arc::new(Places::find(wanted).map_err(|error| format!("{wanted}: {error}"))?);
         let written = Arc::<Mutex<HashSet<PathBuf>>>::default();
         let (concerned, open) = (places.clone(), written.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -81,7 +92,7 @@ impl Watch {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        Ok(Watch { root: root.to_owned(), optional, places, written, _watcher: watcher })
+        Ok(Watch { places, written, _watcher: watcher })
     }
 
     /// Whether somebody has a file open that was written to.
@@ -102,8 +113,20 @@ impl Watch {
     ///
     /// # Errors
     /// If the folder can't be read now; what is watched may still tell when it can.
-    pub fn is_current(&self) -> io::Result<bool> {
-        Ok(Places::find(&self.root, self.optional)? == *self.places)
+    pub fn is_current(&self, wanted: &Wanted) -> io::Result<bool> {
+        Ok(Places::find(wanted)? == *self.places)
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Folder(root) | Wanted::Optional(root) => root.display().fmt(f),
+            Wanted::Files(files) => match files.as_slice() {
+                [file] => file.display().fmt(f),
+                _ => write!(f, "{} files", files.len()),
+            },
+        }
     }
 }
 
@@ -127,11 +150,20 @@ fn note_writers(event: &Event, written: &mut HashSet<PathBuf>) {
 }
 
 impl Places {
-    fn find(root: &Path, optional: bool) -> io::Result<Self> {
-        let root = std::path::absolute(root)?;
+    fn find(wanted: &Wanted) -> io::Result<Self> {
         let mut places = Places::default();
+        let (root, optional) = match wanted {
+            Wanted::Folder(root) => (std::path::absolute(root)?, false),
+            Wanted::Optional(root) => (std::path::absolute(root)?, true),
+            Wanted::Files(files) => {
+                for file in files {
+                    places.follow(&std::path::absolute(file)?);
+                }
+                return Ok(places);
+            }
+        };
         places.follow(&root);
-        let mut folders = vec![(root.clone(), 0)];
+        let mut folders = vec![(real(&root), 0)];
         while let Some((folder, depth)) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
@@ -153,7 +185,7 @@ impl Places {
                     places.follow(&path);
                 }
                 if depth < MAX_DEPTH && (kind.is_dir() || (kind.is_symlink() && path.is_dir())) {
-                    folders.push((path, depth + 1));
+                    folders.push((real(&path), depth + 1));
                 }
             }
         }
@@ -162,18 +194,19 @@ impl Places {
 
     /// Adds a path, and every link on the way to what it is in the end.
     fn follow(&mut self, path: &Path) {
-        if !self.entries.insert(path.to_owned()) {
-            return;
-        }
-        if let Some(parent) = path.parent() {
-            self.folder(parent);
-        }
         for part in path.ancestors() {
-            let (Some(parent), Ok(target)) = (part.parent(), fs::read_link(part)) else { continue };
-            if self.entries.insert(part.to_owned()) {
-                self.folder(parent);
+            let link = fs::read_link(part);
+            let (Some(parent), Some(name)) = (part.parent(), part.file_name()) else { continue };
+            if link.is_err() && part != path {
+                continue;
             }
-            self.follow(&parent.join(target));
+            let folder = real(parent);
+            self.folder(&folder);
+            if self.entries.insert(folder.join(name))
+                && let Ok(target) = link
+            {
+                self.follow(&parent.join(target));
+            }
         }
     }
 
@@ -200,16 +233,21 @@ impl Places {
     }
 }
 
+/// The path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::{io::Write, os::unix::fs::symlink, time::Duration};
 
-    /// Does something to a folder and says whether the watch noticed.
-    async fn notices(root: &Path, change: impl FnOnce()) -> bool {
+    /// Does something and says whether the watch noticed.
+    async fn notices(wanted: &Wanted, change: impl FnOnce()) -> bool {
         let (to, mut signals) = mpsc::channel(1);
-        let watch = Watch::start(root, false, to).unwrap();
-        assert!(watch.is_current().unwrap());
+        let watch = Watch::start(wanted, to).unwrap();
+        assert!(watch.is_current(wanted).unwrap());
         // Events of what was done before may still be on their way.
         while tokio::time::timeout(Duration::from_millis(50), signals.recv()).await.is_ok() {}
         change();
@@ -227,18 +265,19 @@ mod tests {
         fs::write(at("elsewhere/b.toml"), "b").unwrap();
         symlink("../elsewhere/b.toml", root.join("b.toml")).unwrap();
 
-        assert!(notices(&root, || fs::write(root.join("county/a.toml"), "aa").unwrap()).await);
-        assert!(notices(&root, || fs::write(root.join("county/c.toml"), "c").unwrap()).await);
-        assert!(notices(&root, || fs::rename(root.join("county/c.toml"), root.join("county/a.toml")).unwrap()).await);
-        assert!(notices(&root, || fs::create_dir(root.join("new")).unwrap()).await);
-        assert!(notices(&root, || fs::remove_file(root.join("county/a.toml")).unwrap()).await);
-        assert!(notices(&root, || fs::write(at("elsewhere/b.toml"), "bb").unwrap()).await);
-        assert!(notices(&root, || fs::rename(&root, at("old")).unwrap()).await);
+        let wanted = Wanted::Folder(root.clone());
+        assert!(notices(&wanted, || fs::write(root.join("county/a.toml"), "aa").unwrap()).await);
+        assert!(notices(&wanted, || fs::write(root.join("county/c.toml"), "c").unwrap()).await);
+        assert!(notices(&wanted, || fs::rename(root.join("county/c.toml"), root.join("county/a.toml")).unwrap()).await);
+        assert!(notices(&wanted, || fs::create_dir(root.join("new")).unwrap()).await);
+        assert!(notices(&wanted, || fs::remove_file(root.join("county/a.toml")).unwrap()).await);
+        assert!(notices(&wanted, || fs::write(at("elsewhere/b.toml"), "bb").unwrap()).await);
+        assert!(notices(&wanted, || fs::rename(&root, at("old")).unwrap()).await);
         fs::rename(at("old"), &root).unwrap();
 
-        assert!(!notices(&root, || drop(fs::read(root.join("b.toml")).unwrap())).await);
-        assert!(!notices(&root, || fs::write(at("log.txt"), "x").unwrap()).await);
-        assert!(!notices(&root, || fs::write(at("elsewhere/x.toml"), "x").unwrap()).await);
+        assert!(!notices(&wanted, || drop(fs::read(root.join("b.toml")).unwrap())).await);
+        assert!(!notices(&wanted, || fs::write(at("log.txt"), "x").unwrap()).await);
+        assert!(!notices(&wanted, || fs::write(at("elsewhere/x.toml"), "x").unwrap()).await);
     }
 
     #[tokio::test]
@@ -246,12 +285,45 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("certs");
         let (to, mut signals) = mpsc::channel(16);
-        assert!(Watch::start(&root, false, to.clone()).is_err());
-        let watch = Watch::start(&root, true, to).unwrap();
-        assert!(watch.is_current().unwrap());
+        assert!(Watch::start(&Wanted::Folder(root.clone()), to.clone()).is_err());
+        let wanted = Wanted::Optional(root.clone());
+        let watch = Watch::start(&wanted, to).unwrap();
+        assert!(watch.is_current(&wanted).unwrap());
         fs::create_dir(&root).unwrap();
         assert_eq!(signals.recv().await, Some(Signal::Changed));
-        assert!(!watch.is_current().unwrap());
+        assert!(!watch.is_current(&wanted).unwrap());
+    }
+
+    #[tokio::test]
+    async fn single_files_are_noticed_and_their_neighbours_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("lists")).unwrap();
+        fs::write(at("real.txt"), "1").unwrap();
+        symlink("../real.txt", at("lists/linked.txt")).unwrap();
+        let wanted = Wanted::Files(vec![at("gateway.toml"), at("lists/linked.txt")]);
+        assert!(notices(&wanted, || fs::write(at("gateway.toml"), "new").unwrap()).await);
+        assert!(notices(&wanted, || fs::write(at("gateway.toml"), "other").unwrap()).await);
+        assert!(
+            notices(&wanted, || {
+                fs::write(at("beside"), "renamed").unwrap();
+                fs::rename(at("beside"), at("gateway.toml")).unwrap();
+            })
+            .await
+        );
+        assert!(notices(&wanted, || fs::write(at("real.txt"), "2").unwrap()).await);
+        assert!(notices(&wanted, || fs::remove_file(at("gateway.toml")).unwrap()).await);
+        assert!(!notices(&wanted, || fs::write(at("lists/other.txt"), "x").unwrap()).await);
+        assert!(!notices(&wanted, || fs::write(at("log.txt"), "x").unwrap()).await);
+        // A link that leads to itself by a detour, and one that leads nowhere.
+        symlink("../lists/loop", at("lists/loop")).unwrap();
+        symlink("../nowhere", at("lists/dangling")).unwrap();
+        let odd = Wanted::Files(vec![at("lists/loop"), at("lists/dangling")]);
+        assert!(notices(&odd, || fs::write(at("nowhere"), "x").unwrap()).await);
+        // Files that nobody names any more.
+        let (to, _signals) = mpsc::channel(1);
+        let watch = Watch::start(&wanted, to).unwrap();
+        assert!(!watch.is_current(&Wanted::Files(vec![at("gateway.toml")])).unwrap());
     }
 
     #[tokio::test]
@@ -260,7 +332,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::write(at("a.toml"), "a").unwrap();
         let (to, mut signals) = mpsc::channel(16);
-        let watch = Watch::start(dir.path(), false, to).unwrap();
+        let watch = Watch::start(&Wanted::Folder(dir.path().to_owned()), to).unwrap();
         for name in ["a.toml", "new.toml"] {
             let mut file = fs::File::create(at(name)).unwrap();
             file.write_all(b"aa").unwrap();
@@ -293,9 +365,10 @@ mod tests {
             symlink("releases/2", at("next")).unwrap();
             fs::rename(at("next"), at("current")).unwrap();
         };
-        assert!(notices(&root, switch).await);
+        let wanted = Wanted::Folder(root);
+        assert!(notices(&wanted, switch).await);
         // And what is behind the link now.
-        assert!(notices(&root, || fs::write(at("releases/2/routes/a.toml"), "x").unwrap()).await);
+        assert!(notices(&wanted, || fs::write(at("releases/2/routes/a.toml"), "x").unwrap()).await);
 
         // As Kubernetes mounts a ConfigMap.
         let mount = at("mount");
@@ -304,10 +377,11 @@ mod tests {
         symlink("..1", mount.join("..data")).unwrap();
         symlink("..data/a.toml", mount.join("a.toml")).unwrap();
         let (to, mut signals) = mpsc::channel(16);
-        let watch = Watch::start(&mount, false, to).unwrap();
+        let wanted = Wanted::Folder(mount.clone());
+        let watch = Watch::start(&wanted, to).unwrap();
         symlink("..2", mount.join("..data_tmp")).unwrap();
         fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
         assert_eq!(signals.recv().await, Some(Signal::Changed));
-        assert!(!watch.is_current().unwrap());
+        assert!(!watch.is_current(&wanted).unwrap());
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::config::mapping::{self, Column, Row, RowAction};
 use crate::config::pattern::{TOO_LARGE, TOO_LARGE_HINT};
 use crate::config::template::{Piece, Template, Value};
-use crate::config::{self, Diagnostic, Fallback, Links, Place, Site, SourceFile, readable_host};
+use crate::config::{
+    self, Diagnostic, Fallback, GuardSettings, Links, Place, RequestAction, RequestRules, Site, SourceFile,
+    readable_host,
+};
 use crate::model::{Host, HostPattern, RedirectStatus, Rewriting, Target, split_scheme};
 use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
@@ -21,6 +24,20 @@ pub(super) struct Policy {
     pub allowed: HostSet,
     /// Names of platforms.
     pub platforms: Vec<String>,
+    /// Names of crawlers.
+    pub crawlers: Vec<String>,
+    /// The request rules of gateway.toml.
+    pub rules: Vec<Arc<RequestRules>>,
+}
+
+impl Policy {
+    /// The hosts that rules of gateway.toml send clients to and may not, where no site has a say in it, and what to say of
+    /// it.
+    pub fn refused_targets(&self) -> impl Iterator<Item = (Host, Diagnostic)> {
+        let hint = "if they should be, add the host to allowed-targets under [guard]";
+        let refused = self.rules.iter().flat_map(|file| refused_targets(file, &self.allowed));
+        refused.map(move |(host, fault)| (host, fault.hint(hint)))
+    }
 }
 
 /// Canonicalisers by habits: thousands of sites share a few, which then stay in the processor's cache.
@@ -65,6 +82,7 @@ pub(super) fn build(
         faults,
         url: Canonical::default(),
     };
+    let guard = build.guard(&policy.rules, &policy.crawlers);
     let home_refused = match &site.home {
         Some((home, place)) => !build.check_target(home.host().as_str(), place),
         None => false,
@@ -85,7 +103,7 @@ pub(super) fn build(
         code: site.code.clone(),
         wave: site.wave,
         serving: Arc::new(site.serving.clone()),
-        guard: site.guard.clone(),
+        guard,
         rewriting: site.serving.rewrite.then(Rewriting::default),
         cache_control: site.cache_control.clone(),
         report: site.report.clone(),
@@ -146,6 +164,26 @@ impl Build<'_> {
             None => ", in a defaults.toml or under [guard] in gateway.toml".to_owned(),
         };
         format!("if they should be, add the host to allowed-targets{place}")
+    }
+
+    /// What the site admits, with the targets of rules checked, and the crawlers that they name.
+    fn guard(&mut self, of_gateway: &[Arc<RequestRules>], crawlers: &[String]) -> GuardSettings {
+        let mut refused = Vec::new();
+        for file in &self.site.guard.rules {
+            self.faults.extend(file.unknown_crawlers(crawlers));
+            let hint = self.not_allowed_hint();
+            for (host, fault) in refused_targets(file, self.allowed) {
+                if !self.site.lost.may_allow(host.as_str()) {
+                    self.faults.push(fault.hint(&*hint));
+                }
+                refused.push(host);
+            }
+        }
+        for file in of_gateway {
+            // What is wrong there is said once, not for every site.
+            refused.extend(refused_targets(file, self.allowed).map(|(host, _)| host));
+        }
+        GuardSettings { refused_targets: Some(refused), ..self.site.guard.clone() }
     }
 
     fn check_platform(&mut self, name: &str, place: &Place) {
@@ -420,6 +458,17 @@ fn redirect(to: &Template, host: &str, status: RedirectStatus, keep_query: bool,
 
 fn link_templates(links: &Links) -> LinkTemplates {
     LinkTemplates { suggest: links.suggest.clone(), archive: links.archive.clone() }
+}
+
+/// The hosts that rules of a file send clients to and may not, and what to say of each.
+fn refused_targets(file: &RequestRules, allowed: &HostSet) -> impl Iterator<Item = (Host, Diagnostic)> {
+    file.rules.iter().filter_map(|rule| match &rule.action {
+        RequestAction::Redirect(to, _) if !allowed.contains(to.host().as_str()) => {
+            let message = not_allowed(to.host().as_str());
+            Some((to.host().clone(), file.file.error("target-not-allowed", rule.span.clone(), message)))
+        }
+        _ => None,
+    })
 }
 
 fn not_allowed(host: &str) -> String {

@@ -1,50 +1,14 @@
 //! The files of a routes folder.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
-use crate::config::{Diagnostic, Layer, Role, SourceFile, Table, mapping};
+use crate::config::{Diagnostic, Layer, Role, SourceFile, Stamp, Table, mapping};
 
 /// Folders within folders that are looked into.
 const MAX_DEPTH: usize = 16;
 
 /// Largest site file, in bytes. Mapping tables may be larger.
 const MAX_SITE_FILE: u64 = 16 << 20;
-
-/// Tells one state of a file from another without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    modified: (i64, i64),
-    changed: (i64, i64),
-    size: u64,
-    file: (u64, u64),
-}
-
-impl Stamp {
-    /// Of what stands in its folder and can't be looked at: a link that leads nowhere, a file that is just being
-    /// replaced.
-    const UNREADABLE: Stamp = Stamp { modified: (0, 0), changed: (0, 0), size: 0, file: (0, 0) };
-
-    fn of(metadata: &Metadata) -> Self {
-        Stamp {
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            size: metadata.len(),
-            file: (metadata.dev(), metadata.ino()),
-        }
-    }
-
-    /// Whether the file could not be looked at; whoever reads it learns why. It may even be a folder.
-    pub(crate) fn is_unreadable(&self) -> bool {
-        *self == Stamp::UNREADABLE
-    }
-}
 
 pub(super) fn is_defaults(name: &str) -> bool {
     name == "defaults.toml" || name.ends_with("/defaults.toml")
@@ -65,7 +29,7 @@ pub(super) fn read_layer(root: &Path, name: &str, stamp: Stamp, role: Role) -> L
         layer.table = Table::unreadable();
         layer
     };
-    if stamp.size > MAX_SITE_FILE {
+    if stamp.size() > MAX_SITE_FILE {
         return broken(
             format!("this file is larger than {} MiB", MAX_SITE_FILE >> 20),
             "put mappings into a table beside it",
@@ -121,16 +85,14 @@ pub(crate) fn scan(root: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<BTr
                 continue;
             }
             let path = format!("{prefix}{name}");
-            let stamp = match fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_dir() => {
-                    if depth < MAX_DEPTH {
-                        folders.push((entry.path(), format!("{path}/"), depth + 1));
-                    }
-                    continue;
+            let metadata = fs::metadata(entry.path());
+            if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+                if depth < MAX_DEPTH {
+                    folders.push((entry.path(), format!("{path}/"), depth + 1));
                 }
-                Ok(metadata) => Stamp::of(&metadata),
-                Err(_) => Stamp::UNREADABLE,
-            };
+                continue;
+            }
+            let stamp = metadata.as_ref().map_or(Stamp::UNREADABLE, Stamp::of);
             if wanted(&name) {
                 files.insert(path, stamp);
             }

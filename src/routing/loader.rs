@@ -3,16 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Table};
+use crate::config::{self, Diagnostic, Gateway, GuardSettings, Layer, Role, Severity, Site, SourceFile, Stamp, Table};
+use crate::guard::Sources;
 use crate::model::{Host, HostPattern};
 
 use super::build::{Canonicalizers, Policy, build, implicit_targets};
-use super::folder::{Stamp, is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
+use super::folder::{is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
 use super::lint::lint;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
@@ -26,7 +27,11 @@ pub struct Loader {
     root: PathBuf,
     allowed_targets: Option<Vec<HostPattern>>,
     guard: GuardSettings,
+    countries: Option<PathBuf>,
+    sources: Arc<Sources>,
     platforms: Vec<(String, Option<Host>)>,
+    /// Names of crawlers.
+    crawlers: Vec<String>,
     health_paths: Vec<String>,
     https_port: u16,
     layers: HashMap<String, (Stamp, Arc<Layer>)>,
@@ -43,10 +48,14 @@ pub struct LoadReport {
     pub rebuilt: Vec<String>,
     /// Ids of the sites that are gone.
     pub removed: Vec<String>,
+    /// Lists of addresses and databases that hold something else now; they are live already.
+    pub reread: Vec<String>,
     /// Everything that is wrong with the folder now, by file and line.
     pub diagnostics: Vec<Diagnostic>,
     /// Ids of the sites whose files have errors: they are served from their last good table, or in part.
     pub faulty: Vec<String>,
+    /// Files that the guard reads, gateway.toml among them, that have errors: each counts as it last was good.
+    pub faulty_files: Vec<String>,
     /// How many sites are live.
     pub live: usize,
     /// How long it took.
@@ -54,6 +63,25 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// Whether everything that is live is as its files say.
+    pub fn is_whole(&self) -> bool {
+        self.faulty.is_empty() && self.faulty_files.is_empty()
+    }
+
+    /// Adds what came of reading gateway.toml again: its faults, and whether its `[guard]` says something else now.
+    pub fn take_settings(&mut self, file: Option<&Path>, faults: &[Diagnostic], is_guarded_anew: bool) {
+        let name = file.map(|file| file.to_string_lossy().into_owned());
+        self.reread.extend(name.filter(|_| is_guarded_anew));
+        self.add_faulty_files(faults);
+        self.diagnostics.extend_from_slice(faults);
+    }
+
+    fn add_faulty_files(&mut self, faults: &[Diagnostic]) {
+        let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
+        let files: BTreeSet<&str> = errors.map(|fault| &*fault.file).collect();
+        self.faulty_files.extend(files.into_iter().map(str::to_owned));
+    }
+
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
@@ -89,7 +117,10 @@ impl Loader {
             root: gateway.routes.clone(),
             allowed_targets: gateway.allowed_targets.clone(),
             guard: gateway.guard.clone(),
+            countries: gateway.countries.clone(),
+            sources: Arc::new(Sources::new(&gateway.routes)),
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
+            crawlers: gateway.crawlers.iter().map(|crawler| crawler.name.clone()).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
             layers: HashMap::new(),
@@ -98,6 +129,22 @@ impl Loader {
             canonicalizers: Canonicalizers::default(),
             loose: Vec::new(),
         }
+    }
+
+    /// What the guard reads besides settings.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Takes what `[guard]` of a gateway.toml says now; it goes live with the next load. Says whether that is something
+    /// else than before.
+    pub fn set_guard(&mut self, gateway: &Gateway) -> bool {
+        let Gateway { allowed_targets, guard, countries, .. } = gateway;
+        let is_new = (allowed_targets, guard, countries) != (&self.allowed_targets, &self.guard, &self.countries);
+        self.allowed_targets.clone_from(&gateway.allowed_targets);
+        self.guard.clone_from(&gateway.guard);
+        self.countries.clone_from(&gateway.countries);
+        is_new
     }
 
     /// Reads what changed and puts a snapshot together. `now` (Unix seconds) is the moment for which tests without a
@@ -130,6 +177,8 @@ impl Loader {
             ..LoadReport::default()
         };
         report.diagnostics.append(&mut self.loose.clone());
+        report.diagnostics.extend(self.policy.refused_targets().map(|(_, fault)| fault));
+        self.refresh_sources(&snapshot, &mut report);
         for (id, state) in &self.sites {
             report.diagnostics.extend(state.faults.iter().chain(&state.lints).cloned());
             if state.has_errors() {
@@ -140,6 +189,23 @@ impl Loader {
         // A faulty defaults.toml is reported once, not for each site below it.
         report.diagnostics.dedup();
         Ok((snapshot, report))
+    }
+
+    /// Reads what changed of the lists and the database that the guard of the live sites needs.
+    fn refresh_sources(&self, snapshot: &Snapshot, report: &mut LoadReport) {
+        let settings = snapshot.sites().iter().map(|site| &site.guard).chain([&self.guard]);
+        let refreshed = self.sources.refresh(settings, self.countries.as_deref());
+        report.reread = refreshed.changed;
+        report.add_faulty_files(&refreshed.faults);
+        report.diagnostics.extend(refreshed.faults);
+        if self.countries.is_none() {
+            for site in snapshot.sites().iter().filter(|site| site.guard.names_countries()) {
+                let file = SourceFile::new(format!("{}.toml", site.id), String::new());
+                let fault = file.error("no-countries", 0..0, "this site names countries, and no database knows them");
+                let hint = "name one in gateway.toml: `[guard] countries = \"countries.mmdb\"`";
+                report.diagnostics.push(fault.hint(hint).warning());
+            }
+        }
     }
 
     /// The checked sites, for commands that look at more than the snapshot.
@@ -170,6 +236,7 @@ impl Loader {
                     file: Arc::new(SourceFile::new("", String::new())),
                     table: Table::unreadable(),
                     faults: Vec::new(),
+                    request_rules: None,
                 };
                 self.loose.extend(config::site::build("", &[Arc::new(nobody), layer.clone()]).1);
             }
@@ -237,12 +304,20 @@ impl Loader {
                 allowed
             }
         };
-        let policy = Policy { allowed, platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect() };
+        let policy = Policy {
+            allowed,
+            platforms: self.platforms.iter().map(|(name, _)| name.clone()).collect(),
+            crawlers: self.crawlers.clone(),
+            rules: self.guard.rules.clone(),
+        };
         if policy != self.policy {
             let narrower = !policy.allowed.covers(&self.policy.allowed);
             for (id, state) in &mut self.sites {
                 let own_policy = state.checked.allowed_targets.is_some();
-                let refused = state.faults.iter().any(|fault| fault.code == "target-not-allowed");
+                // Also by rules of gateway.toml, of which the site's faults say nothing.
+                let by_rule = |table: &Arc<SiteTable>| table.guard.refused_targets.iter().any(|all| !all.is_empty());
+                let refused = state.faults.iter().any(|fault| fault.code == "target-not-allowed")
+                    || state.live.as_ref().is_some_and(by_rule);
                 if !own_policy && (narrower || refused) && changed.insert(id.clone()) {
                     // Checked again from the same files, so that the faults of the table are found anew.
                     let layers: Vec<Arc<Layer>> = state
@@ -297,7 +372,11 @@ impl Loader {
                 |table| !is_new(table),
                 self.health_paths.clone(),
                 self.https_port,
-                self.guard.clone(),
+                GuardSettings {
+                    refused_targets: Some(self.policy.refused_targets().map(|(host, _)| host).collect()),
+                    ..self.guard.clone()
+                },
+                self.sources.clone(),
             );
             let mut findings: Vec<(String, Diagnostic)> = Vec::new();
             for conflict in &conflicts {

@@ -24,7 +24,7 @@ mod snapshot;
 mod trace;
 
 pub use decide::{Decision, Request, Scratch};
-pub(crate) use folder::{Stamp, scan};
+pub(crate) use folder::scan;
 pub use hosts::HostSet;
 pub use lint::lint;
 pub use loader::{LoadReport, Loader};

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use compact_str::CompactString;
 
 use crate::config::GuardSettings;
+use crate::guard::Sources;
 use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
 
 use super::hosts::{parents, previewed};
@@ -18,6 +19,7 @@ pub struct Snapshot {
     below: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     health_paths: Vec<String>,
     guard: GuardSettings,
+    sources: Arc<Sources>,
     /// What follows the host in a URL of ours with https: nothing, or `:8443`.
     pub(super) https_port: String,
 }
@@ -48,16 +50,18 @@ pub(super) struct Found<'a> {
 impl Snapshot {
     /// Puts sites together. `incumbent` says which of them were live before: a host that two sites claim stays with
     /// the incumbent, else with the one that comes first. `https_port` is the port that redirects to https go to,
-    /// `guard` what gateway.toml admits.
+    /// `guard` what gateway.toml admits, and `sources` what settings of
+    /// the guard refer to.
     pub fn new(
         sites: Vec<Arc<SiteTable>>,
         incumbent: impl Fn(&SiteTable) -> bool,
         health_paths: Vec<String>,
         https_port: u16,
         guard: GuardSettings,
+        sources: Arc<Sources>,
     ) -> (Self, Vec<HostConflict>) {
         let https_port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
-        let mut snapshot = Snapshot { health_paths, https_port, guard, ..Snapshot::default() };
+        let mut snapshot = Snapshot { health_paths, https_port, guard, sources, ..Snapshot::default() };
         let mut conflicts = Vec::new();
         let (old, new): (Vec<usize>, Vec<usize>) = (0..sites.len()).partition(|&number| incumbent(&sites[number]));
         for number in old.into_iter().chain(new) {
@@ -79,6 +83,11 @@ impl Snapshot {
     /// What gateway.toml admits.
     pub fn guard(&self) -> &GuardSettings {
         &self.guard
+    }
+
+    /// What the guard reads besides settings.
+    pub fn sources(&self) -> &Arc<Sources> {
+        &self.sources
     }
 
     /// The sites, by number.

@@ -33,7 +33,7 @@ use crate::relay::{
 };
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
@@ -176,6 +176,10 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
 
     let clock = Arc::new(Clock::new());
     let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
+    let guard = responder.guard().clone();
+    metrics.add_gauge(names::GUARD_RATE_ENTRIES, "Clients whose rates are remembered.", move || {
+        guard.rate_entries(Instant::now())
+    })?;
     let platforms = Platforms::new(gateway, metrics.clone());
     let cache = Cache::new(cache::Settings {
         bytes: gateway.cache.bytes,
@@ -231,6 +235,10 @@ fn load(
     let (mut reloader, report) =
         Reloader::open(gateway, metrics.clone(), monitor.clone(), |done, of| progress.tell(done, of))
             .map_err(|error| anyhow!("can't read the routes: {error}"))?;
+    // Whom it keeps out is for the operator to say, so nothing is guessed.
+    if let (Some(path), Some(fault)) = (&gateway.countries, reloader.live().load().snapshot.sources().fault()) {
+        anyhow::bail!("the database of countries, {}: {fault}", path.display());
+    }
     reloader.open_certificates(gateway)?;
     Ok((Arc::new(reloader), report))
 }

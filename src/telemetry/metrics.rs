@@ -8,7 +8,9 @@ use std::{
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::MetricFamily,
 };
 
 use super::{CertificateGauges, Connections, PlatformFamilies, names};
@@ -46,6 +48,7 @@ impl ReloadResult {
 pub struct Metrics {
     registry: Registry,
     families: SiteFamilies,
+    rules: IntCounterVec,
     no_site: Arc<SiteCounters>,
     connections: Connections,
     duration: Histogram,
@@ -86,7 +89,17 @@ impl Metrics {
         )?;
         let refused = Opts::new(names::GUARD_REFUSED, "Requests that the guard did not admit, by site and reason.");
         let refused = register(&registry, IntCounterVec::new(refused, &[names::SITE, names::REASON])?)?;
-        let families = SiteFamilies { requests, refused };
+        let shadowed = Opts::new(
+            names::GUARD_SHADOWED,
+            "Requests that the guard would not have admitted, had a shadow been in force, by site and reason.",
+        );
+        let shadowed = register(&registry, IntCounterVec::new(shadowed, &[names::SITE, names::REASON])?)?;
+        let families = SiteFamilies { requests, refused, shadowed };
+        let rules = Opts::new(
+            names::GUARD_RULES,
+            "Requests that a request rule holds for, by rule, action, and whether the rule only counts.",
+        );
+        let rules = register(&registry, IntCounterVec::new(rules, &[names::RULE, names::ACTION, names::SHADOW])?)?;
         let duration =
             HistogramOpts::new(names::REQUEST_DURATION, "Seconds from a request's head to the end of its answer.")
                 .buckets(DURATION_BUCKETS.to_vec());
@@ -139,6 +152,7 @@ impl Metrics {
             platforms: PlatformFamilies::new(&registry)?,
             registry,
             families,
+            rules,
             snapshot,
             reloads,
         })
@@ -147,6 +161,12 @@ impl Metrics {
     /// Fresh counters for a site.
     pub fn site(&self, id: &str) -> Arc<SiteCounters> {
         SiteCounters::new(id, &self.families)
+    }
+
+    /// Counts a request that a request rule holds for. There are as many series as operators wrote rules.
+    pub fn rule(&self, rule: &str, action: &str, shadow: bool) {
+        let shadow = if shadow { "true" } else { "false" };
+        self.rules.with_label_values(&[rule, action, shadow]).inc();
     }
 
     /// The counters of requests that no site is asked for.
@@ -225,6 +245,19 @@ impl Metrics {
         self.registry.register(Box::new(collector))
     }
 
+    /// Shows a gauge that is read whenever somebody asks for it.
+    ///
+    /// # Errors
+    /// If one of that name is there already.
+    pub fn add_gauge(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        self.add(Reading { gauge: IntGauge::new(name, help)?, read })
+    }
+
     /// Everything in the text format of Prometheus.
     ///
     /// # Errors
@@ -241,11 +274,29 @@ pub(super) fn register<M: Collector + Clone + 'static>(registry: &Registry, metr
     Ok(metric)
 }
 
+/// A gauge that is read whenever somebody asks for it.
+struct Reading<F> {
+    gauge: IntGauge,
+    read: F,
+}
+
+impl<F: Fn() -> usize + Send + Sync> Collector for Reading<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(i64::try_from((self.read)()).unwrap_or(i64::MAX));
+        self.gauge.collect()
+    }
+}
+
 /// Counters that each site has.
 #[derive(Clone, Debug)]
 struct SiteFamilies {
     requests: IntCounterVec,
     refused: IntCounterVec,
+    shadowed: IntCounterVec,
 }
 
 /// The request counters of one site.
@@ -257,6 +308,7 @@ pub struct SiteCounters {
     site: Box<str>,
     outcomes: [OnceLock<IntCounter>; Outcome::ALL.len()],
     reasons: [OnceLock<IntCounter>; Reason::ALL.len()],
+    shadows: [OnceLock<IntCounter>; Reason::ALL.len()],
     /// Where counters come from; none once the site is removed, so that a late request can't bring a series back.
     families: Mutex<Option<SiteFamilies>>,
 }
@@ -267,6 +319,7 @@ impl SiteCounters {
             site: site.into(),
             outcomes: Default::default(),
             reasons: Default::default(),
+            shadows: Default::default(),
             families: Mutex::new(Some(families.clone())),
         })
     }
@@ -279,6 +332,11 @@ impl SiteCounters {
     /// Counts a request that the guard refused.
     pub fn deny(&self, reason: Reason) {
         self.inc(&self.reasons[reason as usize], |families| &families.refused, reason.name());
+    }
+
+    /// Counts a request that the guard would have refused, had not the reason been one that only counts.
+    pub fn shadow(&self, reason: Reason) {
+        self.inc(&self.shadows[reason as usize], |families| &families.shadowed, reason.name());
     }
 
     fn inc(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
@@ -313,6 +371,7 @@ impl SiteCounters {
         }
         for reason in Reason::ALL {
             remove(&families.refused, &self.reasons[reason as usize], reason.name());
+            remove(&families.shadowed, &self.shadows[reason as usize], reason.name());
         }
     }
 }
@@ -346,7 +405,10 @@ mod tests {
         }
         site.deny(Reason::Rate);
         assert!(text(&metrics).contains(r#"waypost_guard_refused_total{reason="rate",site="county/jyj"} 1"#));
+        site.shadow(Reason::Rate);
+        assert!(text(&metrics).contains(r#"waypost_guard_shadowed_total{reason="rate",site="county/jyj"} 1"#));
         site.retire();
+        site.shadow(Reason::Rate);
         site.deny(Reason::Rate);
         site.count(Outcome::Redirect);
         site.count(Outcome::NotFound);

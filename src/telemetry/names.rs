@@ -6,6 +6,24 @@ pub const REQUESTS: &str = "waypost_requests_total";
 /// Counter of requests that the guard refused, by [`SITE`] and [`REASON`] (one of [`crate::model::Reason`]).
 pub const GUARD_REFUSED: &str = "waypost_guard_refused_total";
 
+/// Counter of requests that the guard would have refused but for a shadow, by [`SITE`] and [`REASON`].
+pub const GUARD_SHADOWED: &str = "waypost_guard_shadowed_total";
+
+/// Counter of requests that a request rule holds for, by [`RULE`], [`ACTION`] and [`SHADOW`] (`true` or `false`).
+pub const GUARD_RULES: &str = "waypost_guard_rules_total";
+
+/// Label: a request rule's name, or its file and line.
+pub const RULE: &str = "rule";
+
+/// Label: what a request rule does, as files say it.
+pub const ACTION: &str = "action";
+
+/// Label: whether a request rule only counts.
+pub const SHADOW: &str = "shadow";
+
+/// Gauge of the clients whose rates are remembered.
+pub const GUARD_RATE_ENTRIES: &str = "waypost_guard_rate_entries";
+
 /// Histogram of the seconds from a request's head to the end of its answer.
 pub const REQUEST_DURATION: &str = "waypost_request_duration_seconds";
 

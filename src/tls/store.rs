@@ -18,8 +18,8 @@ use super::{
     file::{CERTIFICATE, CertFile, Key, block_finding, may_hold_certificates, must_hold_certificates},
     index::{Entry, Index},
 };
-use crate::config::{Diagnostic, Severity};
-use crate::routing::{Stamp, scan};
+use crate::config::{Diagnostic, Severity, Stamp};
+use crate::routing::scan;
 
 /// A certificate that lasts less than this, in seconds, is warned of. (ACME clients renew 30 days ahead, so at 21 days a
 /// renewal has failed.)

@@ -21,7 +21,6 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    sync::OwnedSemaphorePermit,
     task::unconstrained,
     time::{Instant, Sleep, sleep, timeout},
 };
@@ -29,7 +28,7 @@ use tokio::{
 use super::connection::{Connection, Pace, Socket};
 use super::head;
 use super::{Door, drain::State, http2};
-use crate::answer::{Facts, Refusal};
+use crate::answer::{Facts, Held, Refusal};
 use crate::telemetry::Limit;
 use handover::{Handover, Large};
 use output::Output;
@@ -84,7 +83,7 @@ struct Http1<'d> {
     unsent: Output,
     needs_flush: bool,
     /// While a large answer is sent.
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Held>,
     /// A request body that passes before its answer goes out.
     body: Option<Box<Passing>>,
     /// What is to be done when everything is sent.
@@ -251,7 +250,7 @@ impl<'d> Http1<'d> {
         let start = Instant::now();
         let before = self.requests;
         output.clear();
-        let used = self.take_in(arrived, output);
+        let used = self.take_in(arrived, output, start);
         self.unread = arrived[used..].to_vec();
         self.write(cx, output);
         output.shrink(MOST_OUTPUT, INPUT);

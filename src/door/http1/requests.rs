@@ -28,8 +28,8 @@ pub(super) struct Passing {
 }
 
 impl Http1<'_> {
-    /// Answers into `output` what has arrived as a whole; how much of `input` that was.
-    pub(super) fn take_in(&mut self, input: &[u8], output: &mut Output) -> usize {
+    /// Answers into `output` what has arrived as a whole by `now`; how much of `input` that was.
+    pub(super) fn take_in(&mut self, input: &[u8], output: &mut Output, now: Instant) -> usize {
         let mut at = 0;
         while at < input.len() && self.next.is_none() {
             let rest = &input[at..];
@@ -63,7 +63,7 @@ impl Http1<'_> {
             match head::parse(rest, self.bounds()) {
                 Ok(Some(head)) => {
                     at += head.length;
-                    self.request(&head, rest, output);
+                    self.request(&head, rest, output, now);
                 }
                 Ok(None) => break,
                 Err(refusal) => self.refuse(&Facts::refused(refusal), output),
@@ -73,22 +73,23 @@ impl Http1<'_> {
     }
 
     /// Answers a request, or says who will.
-    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Output) {
+    fn request(&mut self, head: &Head<'_>, input: &[u8], output: &mut Output, now: Instant) {
         let door = self.door;
         self.requests += 1;
+        let (peer, trusted, lines) = (self.connection.peer(), self.connection.trusted, head.lines(input));
         let facts = Facts::read(&Parts {
             method: head.method,
             target: head.target,
             host: head.host,
             secure: self.connection.is_secure(),
             sni: self.connection.sni(),
-            client: self.connection.client.map(|client| client.ip()),
-            trusted: self.connection.trusted,
+            client: door.client(peer, trusted, &lines),
+            trusted,
             forwarded_host: head.forwarded_host,
             forwarded_proto: head.forwarded_proto,
             accept_language: head.accept_language,
         });
-        let facts = door.responder.admit(facts, head.method, &head.lines(input));
+        let facts = door.responder.admit(facts, head.method, &lines, now.into_std());
         let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
         if is_spent {
             door.metrics().limit(Limit::Requests);
@@ -115,11 +116,12 @@ impl Http1<'_> {
         };
         if waits {
             // It is answered when its body has passed, and counted then; where it goes has to be known before.
-            let (body, facts, since) = (Body::new(head.framing), facts.into_owned(), Instant::now());
+            let (body, facts) = (Body::new(head.framing), facts.into_owned());
             self.next = match door.responder.decide(&facts) {
                 Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
                 _ => {
-                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then, since }));
+                    self.body =
+                        Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then, since: now }));
                     None
                 }
             };

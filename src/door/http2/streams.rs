@@ -41,7 +41,7 @@ pub(in crate::door) struct Peer {
     secure: bool,
     sni: Option<Box<str>>,
     trusted: bool,
-    client: Option<IpAddr>,
+    address: Option<IpAddr>,
     /// Streams that have a task.
     active: AtomicUsize,
     /// Streams that the client has reset while they had a task.
@@ -60,7 +60,7 @@ impl Peer {
             secure: connection.is_secure(),
             sni: connection.sni().map(Into::into),
             trusted: connection.trusted,
-            client: connection.client.map(|client| client.ip()),
+            address: connection.peer(),
             active: AtomicUsize::new(0),
             taken_back: AtomicU32::new(0),
             untaken: AtomicUsize::new(0),
@@ -133,15 +133,17 @@ impl Peer {
 
 /// Answers a stream at once, or gives it a task; whether it is answered.
 pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) -> bool {
+    let since = Instant::now();
     let head = session.req_header();
     let head_only = head.method == http::Method::HEAD;
-    let facts = door.responder.admit(facts(head, peer), head.method.as_str(), &head.headers);
+    let facts = facts(head, peer, door);
+    let facts = door.responder.admit(facts, head.method.as_str(), &head.headers, since.into_std());
     let ready = match fault(head, door) {
         Some(refusal) => door.responder.refuse(&facts, refusal, Lane::Http2, Ready::new),
-        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session),
+        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session, since),
         None => match door.responder.respond(&facts, Lane::Http2, Ready::new) {
             Step::Answered(ready) => ready,
-            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session),
+            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session, since),
         },
     };
     if let Some(rest) = begin(ready, &mut session, head_only, Some(peer)) {
@@ -152,9 +154,9 @@ pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSessio
 }
 
 /// Gives a stream a task: to take in its body, to wait for a large answer, or to go to a platform.
-fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession) -> bool {
+fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession, since: Instant) -> bool {
     let (door, own) = (door.clone(), peer.clone());
-    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session).await }));
+    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session, since).await }));
     false
 }
 
@@ -172,8 +174,7 @@ async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
     task.await;
 }
 
-async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession) {
-    let since = Instant::now();
+async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession, since: Instant) {
     let head_only = facts.method == Method::Head;
     if let Step::Relay(_) = door.responder.decide(&facts) {
         return relay(door, peer, session, facts, since).await;
@@ -182,7 +183,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
     // all. One that is long, or that the client has not begun to send, is not waited for; it is reset after the answer.
     let passed = if waits(&session) { pass(&mut session, peer, door.limits.head_time).await } else { Ok(()) };
     peer.room().await;
-    let mut permit = None;
+    let mut held = None;
     let responder = &door.responder;
     let refuse = |facts: &Facts<'_>, refusal| responder.refuse(facts, refusal, Lane::Http2, Ready::new);
     let ready = match passed.map(|()| responder.respond(&facts, Lane::Http2, Ready::new)) {
@@ -193,22 +194,23 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
         Ok(Step::Relay(_)) => refuse(&facts, Refusal::CHANGED),
         Ok(Step::Large) => {
             let ready;
-            (ready, permit) = responder.respond_at_length(facts, Lane::Http2, Ready::new).await;
+            (ready, held) = responder.respond_at_length(facts, Lane::Http2, Ready::new).await;
             ready
         }
     };
     responder.metrics().observe(since.elapsed());
-    // What has a permit is counted already.
-    if let Some(rest) = begin(ready, &mut session, head_only, permit.is_none().then_some(peer)) {
+    // What holds something is counted already.
+    if let Some(rest) = begin(ready, &mut session, head_only, held.is_none().then_some(peer)) {
         rest.pour(door, peer).await;
     }
-    drop(permit);
+    drop(held);
 }
 
 /// Lets a platform answer.
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
     let (lane, trusted) = (Lane::Http2, peer.trusted);
-    let visit = Visit { facts, lane, trusted, is_last: false, since, date: AnswerDate::default(), passed: false };
+    let date = AnswerDate::default();
+    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, since, date, passed: false };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
@@ -264,7 +266,7 @@ async fn pass(session: &mut HttpSession, peer: &Peer, time: u32) -> Result<(), R
     taken.await.unwrap_or(Err(Refusal::BODY_TOO_SLOW))
 }
 
-fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
+fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer, door: &Door) -> Facts<'a> {
     let value = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     Facts::read(&Parts {
         method: head.method.as_str(),
@@ -272,7 +274,7 @@ fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer) -> Facts<'a> {
         host: head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value("host")),
         secure: peer.secure,
         sni: peer.sni.as_deref(),
-        client: peer.client,
+        client: door.client(peer.address, peer.trusted, &head.headers),
         trusted: peer.trusted,
         forwarded_host: value("x-forwarded-host"),
         forwarded_proto: value("x-forwarded-proto"),

@@ -10,7 +10,10 @@ use crate::{
     serve,
 };
 
+mod countries;
 mod methods;
+mod mmdb;
+mod rates;
 
 /// A request and what must come of it.
 pub struct Case<'a> {
