@@ -120,29 +120,29 @@ impl Proxy {
         visit: &Visit,
         relayed: &Relayed,
     ) -> Answered {
-        let responder = &self.relay.responder;
-        let _occupied = match responder.occupy(&visit.facts) {
-            Ok(occupied) => occupied,
+        let relay = &self.relay;
+        let answered = match relay.responder.occupy(&visit.facts) {
+            Ok(_occupied) => relay.answer_cached(client, fields, visit, relayed).await,
             Err(refusal) => {
+                relay.responder.metrics().observe(visit.since.elapsed());
                 let head_only = visit.facts.method == Method::Head;
-                let Ok(ready) = responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) else {
-                    return Answered::Cut;
+                let refused = relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new);
+                let sent = match refused {
+                    Ok(page) => cached::send_page(client, page, head_only).await,
+                    Err(error) => Err(error),
                 };
-                return match cached::send_page(client, ready, head_only).await {
-                    Ok(_) => Answered::Whole,
-                    Err(_gone) => Answered::Cut,
-                };
+                return if sent.is_ok() { Answered::Whole } else { Answered::Cut };
             }
         };
-        let answered = match self.relay.answer_cached(client, fields, visit, relayed).await {
+        let answered = match answered {
             Ok(true) => Answered::Whole,
             Ok(false) => return Answered::Passed,
             Err(error) => {
-                self.relay.note(&error, relayed);
+                relay.note(&error, relayed);
                 Answered::Cut
             }
         };
-        self.relay.count(visit, relayed);
+        relay.count(visit, relayed);
         answered
     }
 }

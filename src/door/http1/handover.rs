@@ -54,7 +54,7 @@ impl<'d> Http1<'d> {
     pub(super) async fn relay(self, request: Handover) -> Option<Http1<'d>> {
         let Http1 { door, mut connection, unread, requests, .. } = self;
         let Handover { head, body, mut visit, .. } = request;
-        (visit.trusted, visit.peer) = (connection.trusted, connection.peer());
+        (visit.peer, visit.trusted) = (connection.peer(), connection.trusted);
         let is_last = visit.is_last;
         connection.begin_exchange(body, unread, door.limits.min_rate, Some(visit.date.clone()));
         let mut session = ServerSession::new_http1(Box::new(connection));
@@ -81,7 +81,7 @@ impl<'d> Http1<'d> {
             return false;
         };
         let Http1 { door, connection, unread, .. } = self;
-        (request.visit.trusted, request.visit.peer) = (connection.trusted, connection.peer());
+        (request.visit.peer, request.visit.trusted) = (connection.peer(), connection.trusted);
         connection.begin_exchange(Body::new(Framing::Length(0)), std::mem::take(unread), door.limits.min_rate, None);
         let mut caller = Caller::new(connection, request.is_1_1, persistence, door.responder.clock());
         let answered = door.proxy.answer_cached(&mut caller, &fields, &request.visit, &relayed).await;
