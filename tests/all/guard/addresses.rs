@@ -44,7 +44,7 @@ fn from(running: &Running, host: &str, client: &str) -> u16 {
 }
 
 fn ready(running: &Running) -> Value {
-    serde_json::from_str(&Conn::new(running.admin).get("admin", "/readyz?json").text()).unwrap()
+    serde_json::from_str(&Conn::new(running.admin).get("localhost", "/readyz?json").text()).unwrap()
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn the_guard_of_gateway_toml_goes_live_and_the_rest_waits() {
     let report = reload();
     assert_eq!((report.errors(), report.reread.len(), report.faulty_files.len()), (1, 0, 1));
     assert_eq!(statuses(), [301, 403]);
-    let text = Conn::new(running.admin).get("admin", "/readyz").text();
+    let text = Conn::new(running.admin).get("localhost", "/readyz").text();
     assert!(text.contains("gateway.conf (it counts as it last was good)"), "{text}");
     let status = ready(&running);
     assert_eq!(status["faulty-files"][0]["diagnostics"][0]["message"], "`nonsense` is no IP address");

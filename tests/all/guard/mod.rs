@@ -90,7 +90,7 @@ pub fn over_every_lane(gateway: &Gateway, cases: &[Case<'_>], and_then: impl Fn(
 
 /// The value of a series, 0 if it is not there. Labels stand in the order of their names.
 pub fn metric(running: &Running, series: &str) -> u64 {
-    let text = Conn::new(running.admin).get("admin", "/metrics").text();
+    let text = Conn::new(running.admin).get("localhost", "/metrics").text();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0, |value| value.parse().unwrap())
 }
