@@ -6,7 +6,7 @@ use waypost::guard::{Crawlers, Fields, Guard, Notes, Policy, Ruling, View};
 use waypost::url::{Charset, UrlSettings};
 
 use super::{Case, HOST, gateway, metric, over_every_lane, site};
-use crate::{lanes::Request, oracle, program::waypost};
+use crate::{lanes::Request, oracle, payloads::unescape, program::waypost};
 
 const fn case<'a>(target: &'a [u8], status: u16) -> Case<'a> {
     Case { request: Request::get(HOST, target), status, headers: &[] }
@@ -160,8 +160,7 @@ fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings
 fn no_url_of_the_families_is_refused_whatever_the_charset() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/guard/families.txt");
     let text = fs::read_to_string(file).unwrap();
-    let targets: Vec<Vec<u8>> =
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| crate::payloads::unescape(line)).collect();
+    let targets: Vec<Vec<u8>> = text.lines().filter(|line| !line.starts_with('#')).map(unescape).collect();
     assert!(targets.len() > 60);
     for charset in [Charset::Utf8, Charset::Gb18030, Charset::Big5, Charset::Auto] {
         let habits = UrlSettings { charset, ..UrlSettings::default() };

@@ -297,7 +297,7 @@ fn cases() -> usize {
 }
 
 fn seed() -> u64 {
-    env::var("WAYPOST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5EED_0F_3206)
+    env::var("WAYPOST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5EED_3206)
 }
 
 /// Every head of an answer as it goes out: lines of printable text that have names that an answer of ours may have.
@@ -328,7 +328,9 @@ fn nothing_that_is_generated_leads_astray() {
         let victim = dice.pick(&VICTIMS);
         match dice.below(8) {
             0 => throw(&mut dice, &mut host, 3),
-            1 => host.extend_from_slice(*dice.pick(&[&b"www."[..], b"aka-", b"aka.", b"evil.example@", b"%00."])),
+            1 => {
+                host.extend_from_slice(dice.pick::<&[u8]>(&[&b"www."[..], b"aka-", b"aka.", b"evil.example@", b"%00."]))
+            }
             _ => {}
         }
         host.extend_from_slice(victim.host().as_bytes());
@@ -340,7 +342,7 @@ fn nothing_that_is_generated_leads_astray() {
         language.clear();
         throw(&mut dice, &mut language, 3);
         let parts = Parts {
-            method: *dice.pick(&["GET", "HEAD", "POST"]),
+            method: dice.pick::<&str>(&["GET", "HEAD", "POST"]),
             target: &target,
             host: Some(&host),
             secure: dice.below(2) == 0,
