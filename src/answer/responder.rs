@@ -16,9 +16,9 @@ use tokio::{
 use super::{Answer, Clock, Facts, Live, LiveCell, Refusal, Serving, answer, refused, sitemap, unavailable};
 use crate::config::{Gateway, Origin};
 use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
-use crate::model::{Outcome, Rewriting, Verdict};
+use crate::model::{Outcome, Reason, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
-use crate::telemetry::{Lane, Metrics, SiteCounters};
+use crate::telemetry::{Lane, Metrics, SiteCounters, WafAction};
 
 /// What every answer is made from.
 #[derive(Debug)]
@@ -74,6 +74,11 @@ impl Relayed {
     /// The site that the request is for.
     pub fn site(&self) -> Option<&SiteTable> {
         self.live.snapshot.sites().get(self.site?).map(|site| &**site)
+    }
+
+    /// What the site admits.
+    pub fn policy(&self) -> &Policy {
+        self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy)
     }
 
     /// How its answers are served.
@@ -329,6 +334,16 @@ impl Responder {
     /// Counts a request that a platform answered, or should have.
     pub fn count_relayed(&self, relayed: &Relayed, lane: Lane) {
         self.count_as(&relayed.live, relayed.site, relayed.outcome, lane);
+    }
+
+    /// Counts a request that the guard refuses on its way to a platform.
+    pub fn count_denied(&self, relayed: &Relayed, reason: Reason) {
+        self.counters(&relayed.live, relayed.site).deny(reason);
+    }
+
+    /// Counts what the firewall did with a request.
+    pub fn count_waf(&self, relayed: &Relayed, action: WafAction) {
+        self.counters(&relayed.live, relayed.site).waf(action);
     }
 
     /// What is not answered here and now.

@@ -18,6 +18,7 @@ use super::rate::{RATE, RateSettings, SHIPPED};
 use super::reader::{At, Table};
 use super::request_rule::{REQUEST_RULE, RequestRules};
 use super::site::Builder;
+use super::waf::{WAF, WafSettings};
 use crate::model::{Country, Host, Methods};
 
 /// What one or several `[guard]` tables say together; `None` is what none of them says.
@@ -45,6 +46,8 @@ pub struct GuardSettings {
     pub allow_files: Option<Vec<ListFile>>,
     /// Countries that are let in.
     pub allow_countries: Option<Vec<Country>>,
+    /// What the firewall does.
+    pub waf: WafSettings,
 }
 
 /// A file with a list of addresses.
@@ -65,6 +68,10 @@ pub(super) type Find<'a> = dyn Fn(u16, &str) -> Result<ListFile, &'static str> +
 impl GuardSettings {
     /// Reads what `layers` say, nearest first.
     pub(super) fn read(layers: &[(u16, &Table)], find: &Find<'_>, tell: &mut Tell<'_>) -> Self {
+        let (waf, faults) = WafSettings::read(layers);
+        for (layer, span, message, hint) in faults {
+            tell(layer, span, "bad-value", message, hint);
+        }
         let number = |key| layers.iter().find_map(|(_, table)| table.number(key)).map(|at| *at.value);
         let file =
             |layer: u16, text: &str| find(layer, text).map_err(|why| (format!("`{text}` {why}"), FILE_HINT.to_owned()));
@@ -82,6 +89,7 @@ impl GuardSettings {
             // Whoever has the files adds the rules: each file's are read once.
             rules: Vec::new(),
             refused_targets: None,
+            waf,
         }
     }
 
@@ -299,6 +307,16 @@ pub const GUARD: &[Key] = &[
             "A MaxMind database (.mmdb) that says in which country an address is, such as GeoLite2-Country, DB-IP or IPinfo; relative to this file. It is read again when it is replaced.",
         ),
     ),
+    WAF[0],
+    WAF[1],
+    WAF[2],
+    WAF[3],
+    WAF[4],
+    WAF[5],
+    WAF[6],
+    WAF[7],
+    WAF[8],
+    WAF[9],
 ];
 
 const FILE_HINT: &str =

@@ -36,6 +36,7 @@ mod rule;
 mod serving;
 mod stamp;
 mod syntax;
+mod waf;
 
 pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};
@@ -54,3 +55,4 @@ pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};
 pub(crate) use stamp::Stamp;
+pub use waf::{AtBound, BadExclusion, Exclusion, Mode, WafBounds, WafSettings};

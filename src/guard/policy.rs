@@ -23,6 +23,8 @@ pub struct Policy {
     pub(super) rates: RateLimits,
     /// How many requests of one client may be worked on at once; 0 is no bound.
     pub(super) client_concurrency: u32,
+    /// What the firewall does with what goes to platforms.
+    pub waf: super::waf::Policy,
 }
 
 impl Policy {
@@ -36,6 +38,7 @@ impl Policy {
                 .map_or_else(HashSet::new, |hosts| hosts.iter().cloned().collect()),
             rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),
             client_concurrency: site.client_concurrency.or(gateway.client_concurrency).unwrap_or_default(),
+            waf: super::waf::Policy::new(&site.waf, &gateway.waf),
         }
     }
 }

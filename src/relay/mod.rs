@@ -14,6 +14,7 @@ mod date;
 mod fault;
 mod fetch;
 mod forward;
+mod inspect;
 pub mod numbers;
 pub mod platforms;
 mod transform;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -37,14 +38,18 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
+use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
 use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
-use crate::guard::Occupied;
+use crate::guard::{
+    Occupied,
+    waf::{Mode, Waf},
+};
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
 pub use date::AnswerDate;
 use fault::{Fault, is_taken_too_slowly};
+use inspect::Pending;
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
 use transform::{Transform, Wanted};
 
@@ -75,12 +80,19 @@ pub struct Relay {
     responder: Arc<Responder>,
     platforms: Arc<Platforms>,
     cache: Cache,
+    waf: Arc<Waf>,
     journal: Journal,
 }
 
 /// The proxy of a gateway.
-pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>, cache: Cache) -> Arc<Proxy> {
-    Arc::new(http_proxy(conf, Relay { responder, platforms, cache, journal: Journal::default() }))
+pub fn proxy(
+    conf: &Arc<ServerConf>,
+    responder: Arc<Responder>,
+    platforms: Arc<Platforms>,
+    cache: Cache,
+    waf: Arc<Waf>,
+) -> Arc<Proxy> {
+    Arc::new(http_proxy(conf, Relay { responder, platforms, cache, waf, journal: Journal::default() }))
 }
 
 /// What is remembered of a request from phase to phase.
@@ -98,6 +110,10 @@ pub struct Context {
     transform: Mutex<Transform>,
     /// When it was sent, in Unix seconds.
     requested: i64,
+    /// What the firewall has still to see.
+    pending: Pending,
+    /// Why the request is refused on its way.
+    refused: Option<Refusal>,
 }
 
 #[async_trait]
@@ -142,6 +158,16 @@ impl ProxyHttp for Relay {
             }
             Step::Relay(relayed) => match self.responder.occupy(&visit.facts) {
                 Ok(occupied) => {
+                    let head = session.req_header();
+                    let refused = inspect::ask(&self.waf, &self.responder, visit, &relayed, head, None).await;
+                    if refused.is_some() {
+                        ctx.refused = refused;
+                        return Err(inspect::failure());
+                    }
+                    let is_inspected = relayed.policy().waf.mode != Mode::Off && !session.is_upgrade_req();
+                    if is_inspected && !session.as_mut().is_body_empty() {
+                        ctx.pending = Pending::Body(BytesMut::new());
+                    }
                     (ctx.relayed, ctx.occupied) = (Some(relayed), occupied);
                     return self.answer_cached(session, ctx).await;
                 }
@@ -236,6 +262,25 @@ impl ProxyHttp for Relay {
         Ok(())
     }
 
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        piece: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
+        let limit = self.waf.bounds().body;
+        let ask = async |body, whole| {
+            inspect::ask(&self.waf, &self.responder, visit, relayed, session.req_header(), Some((body, whole))).await
+        };
+        ctx.refused = inspect::body(&mut ctx.pending, piece, end_of_stream, limit, ask).await;
+        match ctx.refused {
+            Some(_) => Err(inspect::failure()),
+            None => Ok(()),
+        }
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -244,6 +289,7 @@ impl ProxyHttp for Relay {
     ) -> Result<()> {
         let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
         ctx.requested = fetch::now();
+        ctx.pending.restart();
         let version = session.req_header().version;
         let own = ctx.turn.as_ref().and_then(|turn| turn.platform().config().host.as_ref()).map(|host| host.as_str());
         forward::address(request, visit, relayed, own, version)?;
@@ -358,6 +404,7 @@ impl ProxyHttp for Relay {
         if status > 0 && session.response_written().is_none_or(|written| written.status.is_informational()) {
             session.set_keepalive(None);
             if let Some(visit) = &ctx.visit {
+                let fault = ctx.refused.map_or(fault, Fault::Client);
                 let ready = match fault {
                     Fault::Client(refusal) => {
                         // It is counted as what it is, and not as relayed.

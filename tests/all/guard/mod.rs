@@ -14,6 +14,8 @@ mod countries;
 mod methods;
 mod mmdb;
 mod rates;
+#[cfg(feature = "waf")]
+mod waf;
 
 /// A request and what must come of it.
 pub struct Case<'a> {
