@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::cache::Rules;
 use crate::config::{self, GuardSettings};
-use crate::guard::Policy;
+use crate::guard::{Policy, waf::Mode};
 use crate::rewrite::HeaderRules;
 use crate::routing::Snapshot;
 use crate::telemetry::{Metrics, SiteCounters};
@@ -113,6 +113,11 @@ impl Live {
         let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard(), snapshot.sources()));
         let counters = counters.collect();
         Live { counters, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
+    }
+
+    /// Whether some site lets the firewall's rules run.
+    pub fn wants_waf(&self) -> bool {
+        self.policies.iter().any(|policy| policy.waf.mode != Mode::Off)
     }
 
     /// How what comes from elsewhere is served for a site, by its number.

@@ -18,7 +18,7 @@ use crate::config::{Gateway, Origin};
 use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
 use crate::model::{Outcome, Reason, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
-use crate::telemetry::{Lane, Metrics, SiteCounters};
+use crate::telemetry::{Lane, Metrics, SiteCounters, WafAction};
 
 /// What every answer is made from.
 #[derive(Debug)]
@@ -79,9 +79,8 @@ impl Relayed {
     /// Whether its platform, whose own host is `own`, may send visitors of `asked` to `host` (both in canonical spelling).
     pub fn may_send_to(&self, host: &str, asked: &str, own: Option<&str>) -> bool {
         let snapshot = &self.live.snapshot;
-        let policy = self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy);
         !snapshot.frozen().contains(host)
-            && (policy.any_redirect()
+            && (self.policy().any_redirect()
                 || is_of_domain(host, asked)
                 || own.is_some_and(|own| is_of_domain(host, own))
                 || snapshot.allows(self.site(), host))
@@ -92,6 +91,11 @@ impl Relayed {
         if let Some(counters) = self.site.and_then(|site| self.live.counters.get(site)) {
             counters.deny(Reason::Target);
         }
+    }
+
+    /// What the site admits.
+    pub fn policy(&self) -> &Policy {
+        self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy)
     }
 
     /// How its answers are served.
@@ -362,6 +366,16 @@ impl Responder {
     /// Counts a request that a platform answered, or should have.
     pub fn count_relayed(&self, relayed: &Relayed, lane: Lane) {
         self.count_as(&relayed.live, relayed.site, relayed.outcome, lane);
+    }
+
+    /// Counts a request that the guard refuses on its way to a platform.
+    pub fn count_denied(&self, relayed: &Relayed, reason: Reason) {
+        self.counters(&relayed.live, relayed.site).deny(reason);
+    }
+
+    /// Counts what the firewall did with a request.
+    pub fn count_waf(&self, relayed: &Relayed, action: WafAction) {
+        self.counters(&relayed.live, relayed.site).waf(action);
     }
 
     /// What is not answered here and now.

@@ -11,6 +11,8 @@ use serde_json::json;
 use super::report::{count, print_and};
 use super::{NodeArgs, load};
 use crate::config::{Diagnostic, Severity, Site, TlsMode};
+use crate::guard::waf;
+use crate::routing::SiteTable;
 
 /// Prints everything that is wrong.
 pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -31,6 +33,10 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
     };
     findings.extend(certificates.iter().flat_map(|report| report.diagnostics.iter().cloned()));
     findings.extend(gateway.admin_settings.tokens.iter().flat_map(|path| crate::admin::tokens::check(path)));
+    let wants_waf = |site: &SiteTable| waf::Policy::new(&site.guard.waf, &gateway.guard.waf).mode != waf::Mode::Off;
+    if routes.snapshot.sites().iter().any(|site| wants_waf(site)) {
+        findings.extend(firewall(&gateway.waf.rules));
+    }
     if let Some(only) = &only {
         findings.retain(|finding| concerns(finding, only));
     }
@@ -127,6 +133,29 @@ fn select(path: PathBuf, routes: &mut PathBuf) -> Option<String> {
         PathBuf::from(path.file_name().unwrap_or_default())
     });
     Some(relative.with_extension("").to_string_lossy().into_owned())
+}
+
+/// What is wrong with the rules of the firewall: those that can't be loaded are left out, and the others work.
+fn firewall(folder: &Path) -> Vec<Diagnostic> {
+    let (faults, severity) = match waf::load(folder) {
+        Ok(rules) => (rules.faults, Severity::Warning),
+        Err(fault) => (vec![fault], Severity::Error),
+    };
+    let finding = |fault: waf::Fault| Diagnostic {
+        severity,
+        code: "firewall-rule",
+        file: fault.file.as_deref().unwrap_or(folder).to_string_lossy().into(),
+        line: u32::try_from(fault.line.max(1)).unwrap_or(u32::MAX),
+        column: 1,
+        length: 1,
+        source: String::new(),
+        message: match fault.id {
+            Some(id) => format!("rule {id}: {}", fault.why),
+            None => fault.why,
+        },
+        hint: None,
+    };
+    faults.into_iter().map(finding).collect()
 }
 
 fn concerns(finding: &Diagnostic, id: &str) -> bool {

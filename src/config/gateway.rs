@@ -22,6 +22,7 @@ use super::reader::{At, Role, Table, read};
 use super::request_rule;
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
+use super::waf::WafBounds;
 use crate::model::HostPattern;
 
 /// The checked settings of a node. [`Gateway::default`] is a gateway that works without a file.
@@ -77,6 +78,8 @@ pub struct Gateway {
     pub rate_entries: usize,
     /// The database of countries.
     pub countries: Option<PathBuf>,
+    /// What the firewall may take.
+    pub waf: WafBounds,
     /// Cache-Control of answers.
     pub cache_control: String,
     /// Paths of health on the public addresses.
@@ -224,6 +227,7 @@ impl Gateway {
             guard: reader.guard(folder),
             countries: reader.find("guard", |table| table.text("countries")).map(|at| folder.join(at.value)),
             rate_entries: reader.number("guard", "rate-entries") as usize,
+            waf: WafBounds::read(folder.join(reader.text("guard", "waf-rules")), |key| reader.number("guard", key)),
             cache_control: reader.header("answers", "cache-control"),
             health_paths: reader.health_paths(),
             watch: reader.flag("reload", "watch"),
@@ -337,6 +341,7 @@ impl Gateway {
                 text(self.guard.extra_probes.iter().flatten().map(ToString::to_string).collect())
             }
             ("guard", "allow-probes") => text(self.guard.allow_probes.clone().unwrap_or_default()),
+            ("guard", name) if let Some(value) = self.guard.waf.value(name).or_else(|| self.waf.value(name)) => value,
             ("guard", "rate") => {
                 let rates: Vec<String> = self.guard.rates.iter().map(ToString::to_string).collect();
                 format!("[{}]", rates.join(", "))

@@ -20,6 +20,7 @@ use super::rate::{RATE, RateSettings, SHIPPED};
 use super::reader::{At, Table};
 use super::request_rule::{REQUEST_RULE, RequestRules};
 use super::site::Builder;
+use super::waf::{WAF, WafSettings};
 use crate::model::{Country, Host, Methods};
 
 /// What one or several `[guard]` tables say together; `None` is what none of them says.
@@ -57,6 +58,8 @@ pub struct GuardSettings {
     pub allow_probes: Option<Vec<String>>,
     /// Whether platforms may redirect to any host.
     pub any_redirect: Option<bool>,
+    /// What the firewall does.
+    pub waf: WafSettings,
 }
 
 /// A file with a list of addresses.
@@ -109,6 +112,10 @@ pub(super) type Find<'a> = dyn Fn(u16, &str) -> Result<ListFile, &'static str> +
 impl GuardSettings {
     /// Reads what `layers` say, nearest first.
     pub(super) fn read(layers: &[(u16, &Table)], find: &Find<'_>, tell: &mut Tell<'_>) -> Self {
+        let (waf, faults) = WafSettings::read(layers);
+        for (layer, span, message, hint) in faults {
+            tell(layer, span, "bad-value", message, hint);
+        }
         let number = |key| layers.iter().find_map(|(_, table)| table.number(key)).map(|at| *at.value);
         let file =
             |layer: u16, text: &str| find(layer, text).map_err(|why| (format!("`{text}` {why}"), FILE_HINT.to_owned()));
@@ -131,6 +138,7 @@ impl GuardSettings {
             rules: Vec::new(),
             crawlers: Vec::new(),
             refused_targets: None,
+            waf,
         }
     }
 
@@ -446,6 +454,16 @@ pub const GUARD: &[Key] = &[
         "[]",
         "Patterns of the shipped list that don't count, such as `wp-login.php` where a blog is still proxied; `*` allows all. `explain` names the pattern that a URL hits.",
     ),
+    WAF[0],
+    WAF[1],
+    WAF[2],
+    WAF[3],
+    WAF[4],
+    WAF[5],
+    WAF[6],
+    WAF[7],
+    WAF[8],
+    WAF[9],
 ];
 
 const FILE_HINT: &str = "a path relative to this file, such as `deny.txt` or `lists/deny.txt`";

@@ -39,6 +39,7 @@ mod rule;
 mod serving;
 mod stamp;
 mod syntax;
+mod waf;
 
 pub use admin::AdminSettings;
 pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
@@ -60,3 +61,4 @@ pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};
 pub(crate) use stamp::Stamp;
+pub use waf::{AtBound, BadExclusion, Exclusion, Mode, WafBounds, WafSettings};

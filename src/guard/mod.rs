@@ -26,6 +26,7 @@ mod rates;
 mod rules;
 mod sources;
 mod text;
+pub mod waf;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 

@@ -32,6 +32,8 @@ pub struct Policy {
     /// How many requests of one client may be worked on at once; 0 is no bound.
     pub(super) client_concurrency: u32,
     any_redirect: bool,
+    /// What the firewall does with what goes to platforms.
+    pub waf: super::waf::Policy,
 }
 
 impl Policy {
@@ -49,6 +51,7 @@ impl Policy {
             rates: RateLimits::compile(&RateSettings::merge([&*site.rates, &*gateway.rates])),
             client_concurrency: site.client_concurrency.or(gateway.client_concurrency).unwrap_or_default(),
             any_redirect: site.any_redirect.or(gateway.any_redirect).unwrap_or_default(),
+            waf: super::waf::Policy::new(&site.waf, &gateway.waf),
         }
     }
 

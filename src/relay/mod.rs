@@ -16,6 +16,7 @@ mod date;
 mod fault;
 mod fetch;
 mod forward;
+mod inspect;
 pub mod numbers;
 mod origin;
 pub mod platforms;
@@ -30,7 +31,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -40,9 +41,12 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::answer::{Facts, Relayed, Responder, Step, session::Ready};
+use crate::answer::{Facts, Refusal, Relayed, Responder, Step, session::Ready};
 use crate::cache::{Asked, Cache, Encodings, KeyParts, Times};
-use crate::guard::Occupied;
+use crate::guard::{
+    Occupied,
+    waf::{Mode, Waf},
+};
 use crate::model::Method;
 use crate::rewrite::Links;
 use crate::telemetry::{Journal, Lane, Limit};
@@ -50,6 +54,7 @@ use client::SessionClient;
 pub use client::{Client, broke_off};
 pub use date::AnswerDate;
 use fault::{Fault, is_taken_too_slowly};
+use inspect::{Head, Pending};
 use platforms::{Busy, Connection, Platform, Platforms, Stage, Turn};
 use transform::{Transform, Wanted};
 
@@ -86,12 +91,19 @@ pub struct Relay {
     responder: Arc<Responder>,
     platforms: Arc<Platforms>,
     cache: Cache,
+    waf: Arc<Waf>,
     journal: Arc<Journal>,
 }
 
 /// The proxy of a gateway.
-pub fn proxy(conf: &Arc<ServerConf>, responder: Arc<Responder>, platforms: Arc<Platforms>, cache: Cache) -> Arc<Proxy> {
-    let relay = Relay { responder, platforms, cache, journal: Arc::default() };
+pub fn proxy(
+    conf: &Arc<ServerConf>,
+    responder: Arc<Responder>,
+    platforms: Arc<Platforms>,
+    cache: Cache,
+    waf: Arc<Waf>,
+) -> Arc<Proxy> {
+    let relay = Relay { responder, platforms, cache, waf, journal: Arc::default() };
     Arc::new(Proxy { http: Arc::new(http_proxy(conf, relay.clone())), relay })
 }
 
@@ -121,20 +133,25 @@ impl Proxy {
         relayed: &Relayed,
     ) -> Answered {
         let relay = &self.relay;
-        let answered = match relay.responder.occupy(&visit.facts) {
-            Ok(_occupied) => relay.answer_cached(client, fields, visit, relayed).await,
-            Err(refusal) => {
-                relay.responder.metrics().observe(visit.since.elapsed());
-                let head_only = visit.facts.method == Method::Head;
-                let refused = relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new);
-                let sent = match refused {
-                    Ok(page) => cached::send_page(client, page, head_only).await,
-                    Err(error) => Err(error),
-                };
-                return if sent.is_ok() { Answered::Whole } else { Answered::Cut };
+        let occupied = relay.responder.occupy(&visit.facts);
+        let head_only = visit.facts.method == Method::Head;
+        let refusal = match &occupied {
+            Ok(_) => {
+                let method = if head_only { "HEAD" } else { "GET" };
+                let head = Head { method, version: client.version(), fields };
+                inspect::ask(&relay.waf, &relay.responder, visit, relayed, head, None).await
             }
+            Err(refusal) => Some(*refusal),
         };
-        let answered = match answered {
+        if let Some(refusal) = refusal {
+            relay.responder.metrics().observe(visit.since.elapsed());
+            let sent = match relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) {
+                Ok(page) => cached::send_page(client, page, head_only).await,
+                Err(error) => Err(error),
+            };
+            return if sent.is_ok() { Answered::Whole } else { Answered::Cut };
+        }
+        let answered = match relay.answer_cached(client, fields, visit, relayed).await {
             Ok(true) => Answered::Whole,
             Ok(false) => return Answered::Passed,
             Err(error) => {
@@ -162,6 +179,10 @@ pub struct Context {
     transform: Mutex<Transform>,
     /// When it was sent, in Unix seconds.
     requested: i64,
+    /// What the firewall has still to see.
+    pending: Pending,
+    /// Why the request is refused on its way.
+    refused: Option<Refusal>,
 }
 
 #[async_trait]
@@ -208,6 +229,19 @@ impl ProxyHttp for Relay {
                 Ok(occupied) => {
                     ctx.occupied = occupied;
                     let relayed = ctx.relayed.insert(relayed);
+                    if !visit.passed {
+                        let head = Head::of(session.req_header());
+                        ctx.refused = inspect::ask(&self.waf, &self.responder, visit, relayed, head, None).await;
+                        if ctx.refused.is_some() {
+                            return Err(inspect::failure());
+                        }
+                    }
+                    if relayed.policy().waf.mode != Mode::Off
+                        && !session.is_upgrade_req()
+                        && !session.as_mut().is_body_empty()
+                    {
+                        ctx.pending = Pending::Body(BytesMut::new());
+                    }
                     if visit.passed || session.is_upgrade_req() {
                         return Ok(false);
                     }
@@ -306,6 +340,33 @@ impl ProxyHttp for Relay {
         Ok(())
     }
 
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        piece: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
+        let limit = self.waf.bounds().body;
+        let ask = async |body, whole| {
+            inspect::ask(
+                &self.waf,
+                &self.responder,
+                visit,
+                relayed,
+                Head::of(session.req_header()),
+                Some((body, whole)),
+            )
+            .await
+        };
+        ctx.refused = inspect::body(&mut ctx.pending, piece, end_of_stream, limit, ask).await;
+        match ctx.refused {
+            Some(_) => Err(inspect::failure()),
+            None => Ok(()),
+        }
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -314,6 +375,7 @@ impl ProxyHttp for Relay {
     ) -> Result<()> {
         let (Some(visit), Some(relayed)) = (&ctx.visit, &ctx.relayed) else { return Ok(()) };
         ctx.requested = fetch::now();
+        ctx.pending.restart();
         let version = session.req_header().version;
         let own = ctx.turn.as_ref().and_then(|turn| turn.platform().config().host.as_ref()).map(|host| host.as_str());
         forward::address(request, visit, relayed, own, version)?;
@@ -425,6 +487,7 @@ impl ProxyHttp for Relay {
         if status > 0 && session.response_written().is_none_or(|written| written.status.is_informational()) {
             session.set_keepalive(None);
             if let Some(visit) = &ctx.visit {
+                let fault = ctx.refused.map_or(fault, Fault::Client);
                 let ready = match fault {
                     Fault::Client(refusal) => {
                         // It is counted as what it is, and not as relayed.

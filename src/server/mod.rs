@@ -26,6 +26,7 @@ use crate::answer::{Clock, LiveCell, Responder};
 use crate::cache::{self, Cache};
 use crate::config::Gateway;
 use crate::door::{Door, Drain, Workers, listen::Kind};
+use crate::guard::waf::Waf;
 use crate::monitor::Monitor;
 use crate::relay::{
     self,
@@ -189,7 +190,11 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let warm = Warm::new(gateway, &cache);
     warm.iter().for_each(Warm::load);
     relay::numbers::show(&metrics, &cache)?;
-    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone());
+    let waf = Arc::new(Waf::new(gateway.waf.clone()));
+    if reloader.live().load().wants_waf() {
+        waf.prepare();
+    }
+    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone(), waf);
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
     let admin_drain = Drain::new();

@@ -94,7 +94,9 @@ impl Metrics {
             "Requests that the guard would not have admitted, had a shadow been in force, by site and reason.",
         );
         let shadowed = register(&registry, IntCounterVec::new(shadowed, &[names::SITE, names::REASON])?)?;
-        let families = SiteFamilies { requests, refused, shadowed };
+        let waf = Opts::new(names::WAF_REQUESTS, "Requests to platforms, by site and what the firewall did with them.");
+        let waf = register(&registry, IntCounterVec::new(waf, &[names::SITE, names::ACTION])?)?;
+        let families = SiteFamilies { requests, refused, shadowed, waf };
         let rules = Opts::new(
             names::GUARD_RULES,
             "Requests that a request rule holds for, by rule, action, and whether the rule only counts.",
@@ -297,6 +299,40 @@ struct SiteFamilies {
     requests: IntCounterVec,
     refused: IntCounterVec,
     shadowed: IntCounterVec,
+    waf: IntCounterVec,
+}
+
+/// What the firewall did with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum WafAction {
+    /// It was spared the rules: a plain page view.
+    Spared,
+    /// The rules found nothing, or not enough.
+    Clean,
+    /// They found an attack, and let it go on.
+    Detected,
+    /// It was refused.
+    Blocked,
+    /// It could not be inspected in full, and went on.
+    Unchecked,
+}
+
+impl WafAction {
+    /// Every action, in the order of their numbers.
+    pub const ALL: [WafAction; 5] =
+        [WafAction::Spared, WafAction::Clean, WafAction::Detected, WafAction::Blocked, WafAction::Unchecked];
+
+    /// The word for labels and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            WafAction::Spared => "spared",
+            WafAction::Clean => "clean",
+            WafAction::Detected => "detected",
+            WafAction::Blocked => "blocked",
+            WafAction::Unchecked => "unchecked",
+        }
+    }
 }
 
 /// The request counters of one site.
@@ -309,6 +345,7 @@ pub struct SiteCounters {
     outcomes: [OnceLock<IntCounter>; Outcome::ALL.len()],
     reasons: [OnceLock<IntCounter>; Reason::ALL.len()],
     shadows: [OnceLock<IntCounter>; Reason::ALL.len()],
+    actions: [OnceLock<IntCounter>; WafAction::ALL.len()],
     /// Where counters come from; none once the site is removed, so that a late request can't bring a series back.
     families: Mutex<Option<SiteFamilies>>,
 }
@@ -320,6 +357,7 @@ impl SiteCounters {
             outcomes: Default::default(),
             reasons: Default::default(),
             shadows: Default::default(),
+            actions: Default::default(),
             families: Mutex::new(Some(families.clone())),
         })
     }
@@ -337,6 +375,11 @@ impl SiteCounters {
     /// Counts a request that the guard would have refused, had not the reason been one that only counts.
     pub fn shadow(&self, reason: Reason) {
         self.inc(&self.shadows[reason as usize], |families| &families.shadowed, reason.name());
+    }
+
+    /// Counts what the firewall did with a request.
+    pub fn waf(&self, action: WafAction) {
+        self.inc(&self.actions[action as usize], |families| &families.waf, action.name());
     }
 
     fn inc(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
@@ -372,6 +415,9 @@ impl SiteCounters {
         for reason in Reason::ALL {
             remove(&families.refused, &self.reasons[reason as usize], reason.name());
             remove(&families.shadowed, &self.shadows[reason as usize], reason.name());
+        }
+        for action in WafAction::ALL {
+            remove(&families.waf, &self.actions[action as usize], action.name());
         }
     }
 }

@@ -19,5 +19,5 @@ mod platforms;
 pub use certificates::{CertificateGauges, MAX_EXPIRIES};
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
 pub use journal::Journal;
-pub use metrics::{Metrics, ReloadResult, SiteCounters};
+pub use metrics::{Metrics, ReloadResult, SiteCounters, WafAction};
 pub use platforms::{PlatformError, PlatformFamilies, PlatformMetrics, PlatformOutcome};

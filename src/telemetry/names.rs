@@ -15,7 +15,7 @@ pub const GUARD_RULES: &str = "waypost_guard_rules_total";
 /// Label: a request rule's name, or its file and line.
 pub const RULE: &str = "rule";
 
-/// Label: what a request rule does, as files say it.
+/// Label: what a request rule does, as files say it; or what the firewall did (one of [`crate::telemetry::WafAction`]).
 pub const ACTION: &str = "action";
 
 /// Label: whether a request rule only counts.
@@ -23,6 +23,8 @@ pub const SHADOW: &str = "shadow";
 
 /// Gauge of the clients whose rates are remembered.
 pub const GUARD_RATE_ENTRIES: &str = "waypost_guard_rate_entries";
+/// Counter of requests to platforms that the firewall was asked about, by [`SITE`] and [`ACTION`].
+pub const WAF_REQUESTS: &str = "waypost_waf_requests_total";
 
 /// Histogram of the seconds from a request's head to the end of its answer.
 pub const REQUEST_DURATION: &str = "waypost_request_duration_seconds";

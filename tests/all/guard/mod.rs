@@ -20,6 +20,8 @@ mod mmdb;
 mod rates;
 mod rules;
 mod targets;
+#[cfg(feature = "waf")]
+mod waf;
 
 /// A request and what must come of it.
 pub struct Case<'a> {
