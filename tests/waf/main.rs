@@ -294,9 +294,10 @@ fn a_rule_that_cannot_be_loaded_is_named_and_the_others_work() {
     fs::write(folder.path().join("crs-setup.conf.example"), "SecDefaultAction \"phase:2,log,auditlog,pass\"\n")
         .unwrap();
     let file = folder.path().join("rules/REQUEST-942-A.conf");
-    let text = "# a\nSecRule ARGS \"@nonsense x\" \\\n    \"id:942001,phase:2,deny\"\n\
+    let text = "# a\nSecRule ARGS \"@rx x\" \\\n    \"id:942001,phase:2,frobnicate\"\n\
         SecRule ARGS \"@rx select\" \"id:942002,phase:2,block,msg:'a word',severity:'CRITICAL',tag:'attack-sqli'\"\n\
         SecRule ARGS \"@rx drop\" \"id:942003,phase:2,deny,msg:'mine'\"\n\
+        SecRule ARGS \"@rx secretly\" \"id:942005,phase:1,deny,nolog\"\n\
         SecRule ARGS \"@pmFromFile words.data\" \"id:942004,phase:2,block,severity:'NOTICE',multiMatch,t:lowercase\"\n";
     fs::write(&file, text).unwrap();
     fs::write(folder.path().join("rules/words.data"), "needle\n").unwrap();
@@ -312,4 +313,5 @@ fn a_rule_that_cannot_be_loaded_is_named_and_the_others_work() {
     assert_eq!(hits("needle"), [(942004, false)]);
     assert_eq!(hits("plain"), []);
     assert_eq!(hits("drop"), [(942003, true)]);
+    assert_eq!(hits("secretly"), [(942005, true)]);
 }

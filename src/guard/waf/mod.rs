@@ -12,6 +12,7 @@
 //!
 //! Called by: `relay`, once per request that a platform shall answer.
 
+#[cfg_attr(not(feature = "waf"), allow(dead_code, reason = "what engines and the prefilter need of rules"))]
 mod directives;
 mod engine;
 mod folder;
@@ -19,6 +20,7 @@ mod folder;
 mod modsecurity;
 mod policy;
 mod pool;
+#[cfg_attr(not(feature = "waf"), allow(dead_code, reason = "without an engine there are no rules"))]
 mod prefilter;
 
 use std::path::Path;

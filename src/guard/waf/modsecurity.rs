@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ::modsecurity::{ModSecurity as Library, Rules};
+use ::modsecurity::{ModSecurity as Library, Rules, Transaction};
 
 use super::directives::{RuleSet, Unit, files};
 use super::{Engine, Fault, Hit, Request, Stuck};
@@ -75,6 +75,21 @@ impl ModSecurity {
         });
         loaded.add_plain(LAST).map_err(|error| Fault::in_general(format!("libmodsecurity: {error}")))?;
         Ok(ModSecurity { library, rules: loaded, known, secret })
+    }
+
+    /// The rule that wants the request refused, if one does.
+    fn denial(&self, transaction: &mut Transaction<'_>) -> Option<Hit> {
+        let intervention = transaction.intervention().filter(|intervention| intervention.disruptive())?;
+        let named = intervention.log().and_then(|line| self.hit(line));
+        let nameless = || Hit {
+            id: 0,
+            severity: super::Severity::None,
+            paranoia: 1,
+            message: "a rule that does not log".into(),
+            tags: Vec::new().into(),
+            denies: true,
+        };
+        Some(Hit { denies: true, ..named.unwrap_or_else(nameless) })
     }
 
     fn hit(&self, line: &str) -> Option<Hit> {
@@ -163,20 +178,20 @@ impl Engine for ModSecurity {
             transaction.add_request_header(name, &text(value, latin)).map_err(|_| Stuck("read a header field"))?;
         }
         transaction.process_request_headers().map_err(|_| Stuck("looked at the head"))?;
-        let mut denied = transaction.intervention().is_some_and(|it| it.disruptive());
-        if !denied {
+        let mut denied = self.denial(&mut transaction);
+        if denied.is_none() {
             if !request.body.is_empty() {
                 transaction.append_request_body(&request.body).map_err(|_| Stuck("read the body"))?;
             }
             transaction.process_request_body().map_err(|_| Stuck("looked at the body"))?;
-            denied = transaction.intervention().is_some_and(|it| it.disruptive());
+            denied = self.denial(&mut transaction);
         }
         drop(transaction);
         let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hits: Vec<Hit> = lines.iter().filter_map(|line| self.hit(line)).collect();
-        for hit in &mut hits {
-            hit.denies &= denied;
-        }
+        hits.iter_mut().for_each(|hit| hit.denies = false);
+        // The library does not tell its log of the rule that refuses, but with the refusal.
+        hits.extend(denied);
         if request.cut {
             // What is cut off is malformed.
             hits.retain(|hit| !matches!(hit.id, 7031 | 7032));
