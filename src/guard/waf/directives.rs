@@ -291,7 +291,7 @@ SecAction "id:900990,nolog,pass,setvar:tx.y=3"
         let units = parse(Path::new("a.conf"), TEXT);
         assert_eq!(
             units.iter().map(|unit| (unit.name.as_str(), unit.line)).collect::<Vec<_>>(),
-            [("SecRule", 3), ("SecMarker", 10), ("SecAction", 11)]
+            [("SecRule", 3), ("SecMarker", 11), ("SecAction", 12)]
         );
         let rule = &units[0];
         assert_eq!(
