@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub accept_language: Option<Cow<'a, str>>,
     /// Who sent it; none behind a Unix socket that names nobody.
     pub client: Option<IpAddr>,
+    /// Whether that is a trusted proxy which names nobody, and so may stand for many.
+    pub is_many: bool,
     /// Why it is refused without asking the routes.
     pub refused: Option<Refusal>,
     /// Where it is sent instead, with the refusal's status.
@@ -43,6 +45,8 @@ pub struct Parts<'a> {
     pub sni: Option<&'a str>,
     /// The address of the connection, or what the PROXY protocol says of it.
     pub client: Option<IpAddr>,
+    /// Whether that is a trusted proxy which names nobody.
+    pub is_many: bool,
     /// Whether the peer is a proxy whose word about the client's request counts.
     pub trusted: bool,
     /// `X-Forwarded-Host`.
@@ -94,6 +98,7 @@ impl<'a> Facts<'a> {
             secure,
             accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
             client: parts.client,
+            is_many: parts.is_many,
             refused,
             location: None,
         }
@@ -113,6 +118,7 @@ impl<'a> Facts<'a> {
             secure: false,
             accept_language: None,
             client: None,
+            is_many: false,
             refused: Some(refusal),
             location: None,
         }
@@ -137,6 +143,7 @@ impl<'a> Facts<'a> {
             secure: self.secure,
             accept_language: self.accept_language.map(|languages| Cow::Owned(languages.into_owned())),
             client: self.client,
+            is_many: self.is_many,
             refused: self.refused,
             location: self.location,
         }

@@ -166,7 +166,7 @@ impl Responder {
         }
         let (number, policy) = policy(&live, &facts);
         let table = number.and_then(|number| live.snapshot.sites().get(number));
-        let Facts { target, secure, client, .. } = &facts;
+        let Facts { target, secure, client, is_many, .. } = &facts;
         let view = View {
             site: table.map_or("", |table| &table.id),
             method,
@@ -174,6 +174,7 @@ impl Responder {
             target,
             secure: *secure,
             client: *client,
+            is_many: *is_many,
             fields,
             habits: table.map(|table| table.canonicalizer.settings()),
             is_mapped: &|| table.is_some_and(|table| table.has_mapping(target)),
@@ -212,7 +213,7 @@ impl Responder {
     pub fn occupy(&self, facts: &Facts<'_>) -> Result<Option<Occupied>, Refusal> {
         let live = self.live.load();
         let (number, policy) = policy(&live, facts);
-        self.guard.occupy(policy, facts.client).map_err(|denial| {
+        self.guard.occupy(policy, facts.client.filter(|_| !facts.is_many)).map_err(|denial| {
             self.counters(&live, number).deny(denial.reason);
             Refusal::denied(denial)
         })

@@ -70,6 +70,7 @@ fn admit(policy: &Policy, site: Option<&SiteTable>, request: &Request<'_>, asked
         target,
         secure,
         client: asked.from,
+        is_many: false,
         fields: &asked.header,
         habits: site.map(|site| site.canonicalizer.settings()),
         is_mapped: &|| site.is_some_and(|site| site.has_mapping(target)),

@@ -112,6 +112,11 @@ impl Door {
         addresses::client(peer, trusted, fields, &self.trusted_proxies)
     }
 
+    /// Whether a client that a peer stands for may be many: trusted proxies name others, or should.
+    fn is_many(&self, client: Option<IpAddr>, trusted: bool) -> bool {
+        trusted && client.is_some_and(|client| self.trusts(client))
+    }
+
     /// The way of a connection.
     async fn welcome(self: Arc<Self>, accepted: Accepted, origin: Arc<Origin>, mut admitted: Admitted) {
         let (mut socket, peer) = match accepted {

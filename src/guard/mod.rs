@@ -60,6 +60,8 @@ pub struct View<'a> {
     pub secure: bool,
     /// The client; none behind a Unix socket that names nobody.
     pub client: Option<IpAddr>,
+    /// Whether that is a trusted proxy which names nobody: it may stand for a whole province, so no rate of one client is its.
+    pub is_many: bool,
     /// Its header fields.
     pub fields: &'a dyn Fields,
     /// The URL habits of the site that is asked; none if no site has the host.
@@ -178,7 +180,8 @@ impl Guard {
             Ok(class) => class,
             Err(ruling) => return ruling,
         };
-        let asked = Asked { site: view.site, client: view.client, target: view.target, class, now };
+        let asked =
+            Asked { site: view.site, client: view.client.filter(|_| !view.is_many), target: view.target, class, now };
         let shadowed = |_: &_| notes.shadowed.push(Reason::Rate);
         if let Err(exceeded) = self.rates.admit(&policy.rates, &asked, shadowed, trace) {
             trace.step("rate", || format!("over `{}`", exceeded.rate));

@@ -93,6 +93,7 @@ impl Asked {
             secure: true,
             client: Some([203, 0, 113, 9].into()),
             fields: &self.fields,
+            is_many: false,
             habits: None,
             is_mapped: &|| false,
         }

@@ -77,13 +77,15 @@ impl Http1<'_> {
         let door = self.door;
         self.requests += 1;
         let (peer, trusted, lines) = (self.connection.peer(), self.connection.trusted, head.lines(input));
+        let client = door.client(peer, trusted, &lines);
         let facts = Facts::read(&Parts {
             method: head.method,
             target: head.target,
             host: head.host,
             secure: self.connection.is_secure(),
             sni: self.connection.sni(),
-            client: door.client(peer, trusted, &lines),
+            client,
+            is_many: door.is_many(client, trusted),
             trusted,
             forwarded_host: head.forwarded_host,
             forwarded_proto: head.forwarded_proto,

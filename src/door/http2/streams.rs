@@ -268,13 +268,15 @@ async fn pass(session: &mut HttpSession, peer: &Peer, time: u32) -> Result<(), R
 
 fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer, door: &Door) -> Facts<'a> {
     let value = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+    let client = door.client(peer.address, peer.trusted, &head.headers);
     Facts::read(&Parts {
         method: head.method.as_str(),
         target: head.raw_path(),
         host: head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value("host")),
         secure: peer.secure,
         sni: peer.sni.as_deref(),
-        client: door.client(peer.address, peer.trusted, &head.headers),
+        client,
+        is_many: door.is_many(client, peer.trusted),
         trusted: peer.trusted,
         forwarded_host: value("x-forwarded-host"),
         forwarded_proto: value("x-forwarded-proto"),

@@ -51,6 +51,7 @@ fn looks((declared, crawlers): (&Declared, &Crawlers), client: &str, agent: &str
         secure: false,
         client: Some(client),
         fields: &fields,
+        is_many: false,
         habits: None,
         is_mapped: &|| false,
     };

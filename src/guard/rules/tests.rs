@@ -34,6 +34,7 @@ impl Asked {
             secure: false,
             client: Some(self.client),
             fields: &self.fields,
+            is_many: false,
             habits: None,
             is_mapped: &|| false,
         }

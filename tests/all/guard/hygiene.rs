@@ -145,6 +145,7 @@ fn rulings<'a>(targets: impl IntoIterator<Item = &'a [u8]>, habits: &UrlSettings
             secure: false,
             client: None,
             fields: &none as &dyn Fields,
+            is_many: false,
             habits: Some(habits),
             // Not even as a last resort.
             is_mapped: &|| false,

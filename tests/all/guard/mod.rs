@@ -61,6 +61,11 @@ pub fn gateway(routes: &Path, text: &str) -> Gateway {
     }
 }
 
+/// As [`gateway`], and nobody is trusted: a client on this machine is one like others.
+pub fn distrusting(routes: &Path, text: &str) -> Gateway {
+    Gateway { trusted_proxies: Vec::new(), ..gateway(routes, text) }
+}
+
 /// Sends each case over every lane; each lane has a gateway of its own, with counters that begin at none.
 pub fn over_every_lane(gateway: &Gateway, cases: &[Case<'_>], and_then: impl Fn(Lane, &Running)) {
     let mut faults = Vec::new();

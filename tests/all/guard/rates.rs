@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use waypost::{config::Platform, server};
 
-use super::{HOST, gateway, metric, site};
+use super::{HOST, distrusting, gateway, metric, site};
 use crate::{
     client::{Conn, Dial, Wire, head},
     http2::raw::{PREFACE, block, flag, frame, kind},
@@ -29,7 +29,7 @@ fn what_is_over_a_rate_is_429_over_every_lane() {
     let routes = site(&rate("each", 3, ""));
     fs::write(routes.path().join("other.toml"), OTHER).unwrap();
     for &lane in Lane::ALL {
-        let running = lane.start(gateway(routes.path(), ""));
+        let running = lane.start(distrusting(routes.path(), ""));
         let mut client = lane.client(&running);
         let post = Request { method: "POST", host: HOST, target: b"/c", headers: &[], body: b"x=y" };
         assert_eq!(statuses(&mut client, HOST, &["/a", "/b"]), [301, 301], "{lane}");
@@ -65,7 +65,7 @@ fn a_rate_is_for_what_it_says() {
     let search = rate("search", 2, "per = \"site\"\npaths = [\"/search/{*rest}\"]");
     let routes = site(&(search + &rate("shadow", 1, "shadow = true")));
     for &lane in Lane::ALL {
-        let running = lane.start(gateway(routes.path(), ""));
+        let running = lane.start(distrusting(routes.path(), ""));
         let mut client = lane.client(&running);
         let targets = ["/a", "/Search/1", "/%73earch/../search", "/search/3", "/SEARCH/4", "/searching", "/a"];
         let wanted = [301, 301, 301, 429, 429, 301, 301];
@@ -83,7 +83,7 @@ fn request_rules_say_what_is_of_a_class() {
     let rule = "[[guard.rule]]\nuser-agent = { contains = [\"bot\"] }\nrate = \"bots\"\n";
     let routes = site(&(rate("few", 2, "class = \"bots\"") + rule));
     for &lane in Lane::ALL {
-        let running = lane.start(gateway(routes.path(), ""));
+        let running = lane.start(distrusting(routes.path(), ""));
         let mut client = lane.client(&running);
         let bot = Request { headers: &[("user-agent", "SomeBot/1.0")], ..Request::get(HOST, b"/a") };
         let statuses: Vec<u16> = (0..4).map(|_| client.ask(&bot).status).collect();
@@ -106,7 +106,7 @@ fn the_nearest_file_says_how_many() {
     county("b", &rate("each", 0, ""));
     county("c", &(rate("each", 0, "") + &rate("all", 0, "")));
     let node = rate("each", 1, "") + &rate("client", 0, "");
-    let running = server::start(gateway(routes.path(), &node)).unwrap();
+    let running = server::start(distrusting(routes.path(), &node)).unwrap();
     let mut conn = Conn::new(running.http[0]);
     let mut passed = |host: &str| (0..6).filter(|_| conn.get(host, "/").status != 429).count();
     let all = [HOST, "a.example", "b.example", "c.example", "unknown.example"].map(&mut passed);
@@ -119,7 +119,7 @@ fn a_client_everywhere_is_one_at_all_sites() {
     let routes = site("");
     fs::write(routes.path().join("other.toml"), OTHER).unwrap();
     let node = rate("client", 3, "per = \"client-everywhere\"");
-    let running = server::start(gateway(routes.path(), &node)).unwrap();
+    let running = server::start(distrusting(routes.path(), &node)).unwrap();
     let mut conn = Conn::new(running.http[0]);
     let all = [HOST, "other.example", "unknown.example", HOST, "other.example", "unknown.example"]
         .map(|host| conn.get(host, "/").status);
@@ -132,7 +132,7 @@ fn a_client_everywhere_is_one_at_all_sites() {
 #[test]
 fn counts_outlive_a_reload() {
     let routes = site(&rate("each", 3, ""));
-    let running = server::start(gateway(routes.path(), "")).unwrap();
+    let running = server::start(distrusting(routes.path(), "")).unwrap();
     let mut conn = Conn::new(running.http[0]);
     let file = routes.path().join("old.toml");
     let mut passed = |from: &str, to: &str| {
@@ -146,6 +146,19 @@ fn counts_outlive_a_reload() {
     assert_eq!(passed("requests = 3", "requests = 3\nburst = 5"), 2);
     assert_eq!(passed("\"each\"", "\"other\""), 5);
     running.stop();
+}
+
+#[test]
+fn a_trusted_proxy_that_names_nobody_may_stand_for_many() {
+    let routes = site(&(rate("each", 1, "") + &rate("all", 9, "per = \"site\"")));
+    for &lane in Lane::ALL {
+        let running = lane.start(gateway(routes.path(), ""));
+        let mut client = lane.client(&running);
+        let wanted = [301, 301, 301, 301, 301, 301, 301, 301, 301, 429];
+        assert_eq!(statuses(&mut client, HOST, &["/a"; 10]), wanted, "{lane}");
+        drop(client);
+        running.stop();
+    }
 }
 
 #[test]
@@ -194,7 +207,7 @@ fn a_client_may_ask_for_so_much_at_once_over_every_lane() {
     large(routes.path());
     for &lane in Lane::ALL {
         let origin = Origin::start();
-        let mut gateway = gateway(routes.path(), "");
+        let mut gateway = distrusting(routes.path(), "");
         gateway.platforms.insert("new".to_owned(), Platform::of([&*origin.url()]).unwrap());
         let running = lane.start(gateway);
         let dial = lane.dial(&running, HOST);

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use waypost::server::Running;
 
-use super::{Case, HOST, gateway, metric, over_every_lane, site};
+use super::{Case, HOST, distrusting, gateway, metric, over_every_lane, site};
 use crate::{client::Conn, lanes::Lane, lanes::Request, program::waypost};
 
 const fn case<'a>(
@@ -80,7 +80,7 @@ fn rules_hold_on_every_lane() {
     let routes = site(SITE);
     let unknown = |fields| Request { method: "GET", host: "unknown.example", target: b"/", headers: fields, body: b"" };
     over_every_lane(
-        &gateway(routes.path(), GATEWAY),
+        &distrusting(routes.path(), GATEWAY),
         &[
             case("GET", b"/a", &[], 301, &[]),
             case("GET", b"/a", &[("user-agent", "SQLmap/1.0")], 404, NO_STORE),

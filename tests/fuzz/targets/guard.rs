@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         .collect();
     let method = fields.iter().find(|(name, _)| name == "method").map_or("GET", |(_, value)| value);
     let client = fields.iter().find_map(|(name, value)| value.parse().ok().filter(|_| name == "client"));
-    let view = View { site: "", method, host: Some(b"old.example"), target, secure: false, client, fields: &fields, habits: None, is_mapped: &|| false };
+    let view = View { site: "", method, host: Some(b"old.example"), target, secure: false, client, fields: &fields, is_many: false, habits: None, is_mapped: &|| false };
     let crawlers = (&Declared::default(), &Crawlers::new(&[]));
     let Some(file) = gateway.guard.rules.first() else { return };
     let holding = |set: &RuleSet| {
