@@ -8,8 +8,8 @@
 //! | `/purge?url=URL`, `?host=HOST`, `?tag=TAG`, `?all` | may change | with POST: forgets cached answers |
 //! | anything else | may read | 404 with this list |
 //!
-//! The way of a request: TLS, where there is a certificate for it ([`tls`]) → the host asked for and the page it comes from
-//! ([`access`]) → who it is: a token ([`tokens`], [`proof`]), a client certificate, or whoever can connect, where neither is
+//! The way of a request: TLS, where there is a certificate for it (`tls`) → the host asked for and the page it comes from
+//! (`access`) → who it is: a token ([`tokens`], `proof`), a client certificate, or whoever can connect, where neither is
 //! asked for → what he may do → the answer ([`answers`]), for changes by way of the [`audit`] log.
 //!
 //! Owns: these answers, the tokens and the audit log. Never does: deciding what citizens get.

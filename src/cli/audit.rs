@@ -18,7 +18,7 @@ pub(super) enum Command {
     /// who may write to both can cut the end off both; that shows by a hash that was kept elsewhere: this command prints
     /// that of the last line, and the gateway's own log has that of each.
     Verify {
-        /// The files of the log, the oldest first; [admin] audit of gateway.toml where absent.
+        /// The files of the log, the oldest first; `[admin]` audit of gateway.toml where absent.
         files: Vec<PathBuf>,
         /// A hash that was printed before: the log must have its line.
         #[arg(long, value_name = "HASH", value_parser = hash)]

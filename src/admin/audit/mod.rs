@@ -1,7 +1,7 @@
 //! The audit log: what was changed through the admin address and by `waypost admin`, by whom, and from where.
 //!
-//! A file of JSON, a line for each event ([`record`]). Lines are numbered and chained by SHA-256, so that whoever edits
-//! one, takes some out or puts them into another order can be shown it ([`verify`]). What is cut off at the end shows by
+//! A file of JSON, a line for each event (`record`). Lines are numbered and chained by SHA-256, so that whoever edits
+//! one, takes some out or puts them into another order can be shown it (`verify`). What is cut off at the end shows by
 //! the file `FILE.head` beside it, or (where somebody would change that, too) by a hash that was kept elsewhere: each is
 //! in the program's own log.
 //!

@@ -27,10 +27,10 @@ pub(in crate::cli) struct AdminArgs {
     /// Admin address of the running gateway, if it was started with --admin.
     #[arg(long, value_name = "ADDR")]
     admin: Option<Address>,
-    /// File with the token to show, where [admin] tokens asks for one; the environment variable WAYPOST_TOKEN has it otherwise.
+    /// File with the token to show, where `[admin]` tokens asks for one; the environment variable WAYPOST_TOKEN has it otherwise.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Client certificate (PEM) to show, where [admin] client-ca asks for one.
+    /// Client certificate (PEM) to show, where `[admin]` client-ca asks for one.
     #[arg(long, value_name = "FILE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
     /// Key (PEM) of --client-certificate.

@@ -21,7 +21,7 @@ pub(super) mod client;
 pub(super) enum Command {
     /// Make a token and print it, this once: the file keeps a hash of it only.
     ///
-    /// The file is [admin] tokens of gateway.toml. Run this as the user that the gateway runs as, or the file is not the
+    /// The file is `[admin]` tokens of gateway.toml. Run this as the user that the gateway runs as, or the file is not the
     /// gateway's own. The token holds from the next request on.
     Token {
         /// Whose it is: letters, digits, `-` and `_`. The audit log says it.

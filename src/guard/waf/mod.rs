@@ -1,6 +1,6 @@
 //! The web application firewall: the OWASP Core Rule Set on what goes to platforms.
 //!
-//! Owns: the rules of a folder that the operator names ([`folder`], [`directives`]), the [`Engine`] that runs them
+//! Owns: the rules of a folder that the operator names (`folder`, `directives`), the [`Engine`] that runs them
 //! (libmodsecurity, with the cargo feature `waf`), the [`Prefilter`] that spares plain page views the engine, the threads
 //! on which it runs ([`Waf`]), and what a site makes of its findings ([`Policy`]).
 //!
