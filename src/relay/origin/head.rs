@@ -110,7 +110,7 @@ fn body(status: u16, fields: &mut HeaderMap) -> Result<(Body, bool), Malformed> 
         let coding = codings.next().map(|coding| coding.as_bytes().trim_ascii()).unwrap_or_default();
         let is_only = codings.next().is_none();
         let is = |name: &&str| coding.eq_ignore_ascii_case(name.as_bytes());
-        if !is_only || coding.contains(&b',') || COMPRESSIONS.iter().any(|name| is(name)) {
+        if !is_only || coding.contains(&b',') || COMPRESSIONS.iter().any(&is) {
             return Err(Malformed::Coding);
         }
         if coding.eq_ignore_ascii_case(b"chunked") {
