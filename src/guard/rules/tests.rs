@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 
 use proptest::{prelude::*, sample::select};
+use regex::RegexBuilder;
 
-use super::*;
+use super::{compile::sets, *};
 use crate::config::Gateway;
+use crate::config::condition::{Condition, Test, TextTest, habits};
 
 /// A request of a test.
 #[derive(Clone, Debug)]
