@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use libfuzzer_sys::fuzz_target;
-use waypost::config::{Diagnostic, Gateway, Layer, Role, mapping, site};
+use waypost::config::{Diagnostic, Gateway, Layer, Role, Severity, mapping, site};
 
 fuzz_target!(|data: &[u8]| {
     let show = |faults: &[Diagnostic]| {
@@ -20,8 +20,11 @@ fuzz_target!(|data: &[u8]| {
         show(&faults);
         let (gateway, faults) = Gateway::parse("gateway.toml", text.to_owned(), Path::new(""));
         show(&faults);
-        let (_, faults) = Gateway::parse("gateway.toml", gateway.to_toml(), Path::new(""));
-        assert!(faults.is_empty(), "what `waypost config` prints is a good file: {faults:?}");
+        // What has errors is never printed.
+        if !has_errors(&faults) {
+            let (_, faults) = Gateway::parse("gateway.toml", gateway.to_toml(), Path::new(""));
+            assert!(!has_errors(&faults), "what `waypost config` prints is a good file: {faults:?}");
+        }
     }
     match mapping::decode("site.csv", data.to_vec()) {
         Ok(file) => {
@@ -36,3 +39,7 @@ fuzz_target!(|data: &[u8]| {
         Err(fault) => show(&[*fault]),
     }
 });
+
+fn has_errors(faults: &[Diagnostic]) -> bool {
+    faults.iter().any(|fault| fault.severity == Severity::Error)
+}
