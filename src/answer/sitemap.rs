@@ -38,8 +38,8 @@ pub fn is_large(decision: &Decision<'_>) -> bool {
 /// `sitemap.xml` (`None`), or part n of it, counted from 1; `None` if there is no such part.
 pub fn render(site: &SiteTable, host: &str, secure: bool, part: Option<u32>) -> Option<String> {
     let keys = || {
-        let redirects = site.mappings.iter().filter(|(_, hit)| matches!(hit.action, HitAction::Redirect { .. }));
-        redirects.map(|(key, _)| key)
+        let redirects = site.mappings.iter().filter(|(.., action)| matches!(action, HitAction::Redirect { .. }));
+        redirects.map(|(key, ..)| key)
     };
     let base = format!("{}://{host}", if secure { "https" } else { "http" });
     file(keys, &base, site.canonicalizer.settings().charset, part, LIMITS)

@@ -2,12 +2,22 @@ use std::sync::LazyLock;
 
 use super::*;
 use crate::model::Method;
+use crate::routing::By;
 
 const REQUEST: Request<'_> = Request { method: Method::Get, host: Some(b"old.example"), target: b"/a", secure: false };
 
 fn decision(verdict: Verdict<'_>) -> Decision<'_> {
     static NOTHING: LazyLock<HostSet> = LazyLock::new(HostSet::default);
-    Decision { verdict, site: None, host: "old.example", phase: None, source: None, frozen: &NOTHING }
+    Decision {
+        verdict,
+        site: None,
+        host: "old.example",
+        phase: None,
+        source: None,
+        by: By::Gateway,
+        key: b"",
+        frozen: &NOTHING,
+    }
 }
 
 fn headers(answer: &Answer<'_>) -> Vec<(String, String)> {

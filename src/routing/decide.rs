@@ -39,8 +39,30 @@ pub struct Decision<'a> {
     pub phase: Option<Phase>,
     /// The line that said so; none for built-ins.
     pub source: Option<Source<'a>>,
+    /// What of the site said so.
+    pub by: By,
+    /// The canonical URL that was looked up: the path, and what of the query names a page. Empty if nothing was.
+    pub key: &'a [u8],
     /// Hosts to which the answer may not link.
     pub frozen: &'a HostSet,
+}
+
+/// What says which verdict it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// No site: the gateway itself.
+    #[default]
+    Gateway,
+    /// The site's settings, and no page of it: its lifecycle, that it wants HTTPS, its robots.txt and sitemap.
+    Site,
+    /// A mapping, by its place in the table ([`super::MappingTable::places`]).
+    Mapping(u32),
+    /// A rule, by its number.
+    Rule(u32),
+    /// The way home of `/`.
+    Home,
+    /// The fallback: nothing says where this URL went. It is *unmapped*.
+    Fallback,
 }
 
 /// Working space of decisions, used again for every request of a connection or thread.
@@ -99,12 +121,14 @@ impl Snapshot {
         });
         let phase = site.lifecycle.at(now);
         trace.step("phase", None, || phase.to_string());
-        let decision = |(verdict, source): (Verdict<'a>, Option<Source<'a>>)| Decision {
+        let decision = |(verdict, source, by): Answer<'a>| Decision {
             verdict,
             site: Some((number, site)),
             host,
             phase: Some(phase),
             source,
+            by,
+            key: b"",
             frozen: self.frozen(),
         };
         // In every phase, and before anything of the site is looked up; a challenge of ACME, which comes by plain HTTP
@@ -113,28 +137,28 @@ impl Snapshot {
             let source = site.source(site.https_line);
             trace.step("https", source, || format!("plain HTTP: {}", site.https));
             let fits = https_url(asked, &self.https_port, request.target, location);
-            return decision((insist(site.https, fits.then_some(location), request.method), source));
+            return decision((insist(site.https, fits.then_some(location), request.method), source, By::Site));
         }
         if request.target == REFUSED_PATH.as_bytes() {
             trace.step("built-in", None, || REFUSED_PATH.to_owned());
-            return decision((Verdict::Refused { target: "" }, None));
+            return decision((Verdict::Refused { target: "" }, None, By::Site));
         }
         if let Err(error) = site.canonicalizer.canonicalize(request.target, Form::Wire, url) {
             trace.step("url", None, || error.to_string());
-            return decision((Verdict::BadRequest(error.message()), None));
+            return decision((Verdict::BadRequest(error.message()), None, By::Site));
         }
         let url: &'a Canonical = url;
         trace.step("url", None, || String::from_utf8_lossy(url.key()).into_owned());
         let walk = Walk { site, request, host, url, trace, rules, location, archive, suggest };
-        let (verdict, source) = walk.run(phase);
-        if self.frozen().is_empty() {
-            return decision((verdict, source));
+        let (mut verdict, source, by) = walk.run(phase);
+        if !self.frozen().is_empty() {
+            let thawed = without_frozen(verdict, self.frozen());
+            if thawed != verdict {
+                trace.step("frozen", None, || "the target's host is frozen".to_owned());
+            }
+            verdict = thawed;
         }
-        let thawed = without_frozen(verdict, self.frozen());
-        if thawed != verdict {
-            trace.step("frozen", None, || "the target's host is frozen".to_owned());
-        }
-        decision((thawed, source))
+        Decision { key: url.key(), ..decision((verdict, source, by)) }
     }
 
     /// The verdict, or what becomes of it if its target is frozen.
@@ -144,7 +168,16 @@ impl Snapshot {
 
     /// A decision about no site.
     pub fn undecided<'a>(&'a self, verdict: Verdict<'a>) -> Decision<'a> {
-        Decision { verdict, site: None, host: "", phase: None, source: None, frozen: self.frozen() }
+        Decision {
+            verdict,
+            site: None,
+            host: "",
+            phase: None,
+            source: None,
+            by: By::Gateway,
+            key: b"",
+            frozen: self.frozen(),
+        }
     }
 }
 
@@ -171,7 +204,7 @@ fn without_frozen<'a>(verdict: Verdict<'a>, frozen: &HostSet) -> Verdict<'a> {
     }
 }
 
-type Answer<'a> = (Verdict<'a>, Option<Source<'a>>);
+type Answer<'a> = (Verdict<'a>, Option<Source<'a>>, By);
 
 /// The steps on one site.
 struct Walk<'a, 't, T: Trace> {
@@ -200,39 +233,39 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
         match phase {
             Phase::Proxy => {
                 self.trace.step("phase", None, || "the old origin answers".to_owned());
-                (self.serve(&site.origin, site.rewriting.as_ref()), site.source(site.lifecycle_line))
+                (self.serve(&site.origin, site.rewriting.as_ref()), site.source(site.lifecycle_line), By::Site)
             }
             Phase::Archive | Phase::Retired => {
                 if let Some(built_in) = self.built_in() {
-                    return (built_in, None);
+                    return (built_in, None, By::Site);
                 }
                 // A page's own links are better than the site's.
-                if let Some(Hit { line, action: HitAction::Gone { suggest, archive } }) =
+                if let Some(Hit { line, place, action: HitAction::Gone { suggest, archive } }) =
                     site.mappings.get(self.url.key())
                 {
-                    return (self.gone(suggest, archive), site.mapping_source(line));
+                    return (self.gone(suggest, archive), site.mapping_source(line), By::Mapping(place));
                 }
-                (self.gone(None, None), site.source(site.lifecycle_line))
+                (self.gone(None, None), site.source(site.lifecycle_line), By::Site)
             }
             Phase::Notice | Phase::Redirect => {
                 if let Some(hit) = self.mapping() {
                     let source = site.mapping_source(hit.line);
                     let verdict = self.answer_mapping(hit.action);
-                    return (notice(verdict, phase), source);
+                    return (notice(verdict, phase), source, By::Mapping(hit.place));
                 }
                 if self.url.is_root()
                     && let Some(home) = self.home(site.status)
                 {
-                    return (notice(home, phase), site.source(site.home_line));
+                    return (notice(home, phase), site.source(site.home_line), By::Home);
                 }
                 if let Some(number) = self.matching_rule("rules", site.first_rules as usize..rules) {
                     return self.answer_rule(number, phase);
                 }
                 if let Some(built_in) = self.built_in() {
-                    return (built_in, None);
+                    return (built_in, None, By::Site);
                 }
                 let source = site.source(site.fallback_line);
-                (notice(self.fallback(), phase), source)
+                (notice(self.fallback(), phase), source, By::Fallback)
             }
         }
     }
@@ -351,7 +384,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             }
             Action::Serve { platform, path: None, rewriting, .. } => self.serve(platform, rewriting.as_ref()),
         };
-        (notice(verdict, phase), source)
+        (notice(verdict, phase), source, By::Rule(number as u32))
     }
 
     /// The links of a rule, whose templates have been rendered.

@@ -70,11 +70,11 @@ struct Lint<'a> {
 impl Lint<'_> {
     fn mappings(&mut self, site: &Site, table: &SiteTable) {
         let mut found = Vec::new();
-        for (_, hit) in table.mappings.iter() {
-            let HitAction::Redirect { to, .. } = hit.action else { continue };
+        for (_, line, action) in table.mappings.iter() {
+            let HitAction::Redirect { to, .. } = action else { continue };
             let trail = self.follow(to);
             if !matches!(trail, Trail::Ends) {
-                found.push((hit.line, trail));
+                found.push((line, trail));
             }
         }
         let Some(place) = found.first().and_then(|(line, _)| table.mapping_source(*line)) else { return };

@@ -117,6 +117,8 @@ impl Kind {
 pub struct Hit<'a> {
     /// Line of the row in the mapping table.
     pub line: u32,
+    /// Its place, below [`MappingTable::places`]: what is counted for each mapping can stand there in a list.
+    pub place: u32,
     /// What it does.
     pub action: HitAction<'a>,
 }
@@ -152,18 +154,23 @@ impl MappingTable {
             return None;
         }
         let hash = self.hasher.hash_one(key);
-        for slot in probe(&self.slots, hash) {
+        for (place, slot) in probe(&self.slots, hash) {
             if slot == EMPTY {
                 return None;
             }
             if slot >> 32 == hash >> 32 {
                 let (record, known) = Record::read(&self.records, slot as u32 as usize);
                 if known == key {
-                    return Some(self.hit(record));
+                    return Some(self.hit(record, place));
                 }
             }
         }
         None
+    }
+
+    /// Every place is below this.
+    pub fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// How many mappings there are.
@@ -176,8 +183,8 @@ impl MappingTable {
         self.len == 0
     }
 
-    /// All mappings in the order of the file: canonical key, and what is found for it.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Hit<'_>)> {
+    /// All mappings in the order of the file: canonical key, line of the row, and what it does.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32, HitAction<'_>)> {
         let mut at = 0;
         std::iter::from_fn(move || {
             if at >= self.records.len() {
@@ -188,8 +195,15 @@ impl MappingTable {
             if record.kind.has_target() && record.target as usize == at {
                 at += usize::from(record.target_len);
             }
-            Some((std::str::from_utf8(key).unwrap_or_default(), self.hit(record)))
+            Some((str::from_utf8(key).unwrap_or_default(), record.line, self.action(record)))
         })
+    }
+
+    /// The mapping at a place: its canonical key, and what is found for it.
+    pub fn at(&self, place: usize) -> Option<(&str, Hit<'_>)> {
+        let &slot = self.slots.get(place).filter(|&&slot| slot != EMPTY)?;
+        let (record, key) = Record::read(&self.records, slot as u32 as usize);
+        Some((str::from_utf8(key).unwrap_or_default(), self.hit(record, place)))
     }
 
     /// Bytes of memory that the table takes.
@@ -200,9 +214,13 @@ impl MappingTable {
         self.records.len() + size_of_val(&*self.slots) + links
     }
 
-    fn hit(&self, record: Record) -> Hit<'_> {
+    fn hit(&self, record: Record, place: usize) -> Hit<'_> {
+        Hit { line: record.line, place: place as u32, action: self.action(record) }
+    }
+
+    fn action(&self, record: Record) -> HitAction<'_> {
         let target = || text(&self.records, record.target, record.target_len);
-        let action = match record.kind {
+        match record.kind {
             Kind::Redirect(status) => HitAction::Redirect { to: target(), status },
             Kind::Refused => HitAction::Refused { to: target() },
             Kind::Gone => HitAction::Gone { suggest: None, archive: None },
@@ -210,8 +228,7 @@ impl MappingTable {
                 let links = &self.links[record.target as usize];
                 HitAction::Gone { suggest: links.suggest.as_deref(), archive: links.archive.as_deref() }
             }
-        };
-        Hit { line: record.line, action }
+        }
     }
 }
 
@@ -221,9 +238,9 @@ fn text(records: &[u8], at: u32, len: u16) -> &str {
 }
 
 /// The slots where a hash may stand, in order: linear, from a place that the low half of the hash chooses.
-fn probe(slots: &[Slot], hash: u64) -> impl Iterator<Item = Slot> {
-    let (before, from) = slots.split_at(place(slots.len(), hash));
-    from.iter().chain(before).copied()
+fn probe(slots: &[Slot], hash: u64) -> impl Iterator<Item = (usize, Slot)> {
+    let first = place(slots.len(), hash);
+    (first..slots.len()).chain(0..first).map(|place| (place, slots[place]))
 }
 
 fn place(slots: usize, hash: u64) -> usize {
@@ -373,13 +390,15 @@ mod tests {
         for n in 0..1000u32 {
             let hit = table.get(format!("/page/{n}").as_bytes()).unwrap();
             assert_eq!(hit.line, n + 2);
+            assert_eq!(table.at(hit.place as usize), Some((&*format!("/page/{n}"), hit)));
             let to = format!("https://new.example/{}", n % 10);
             assert_eq!(hit.action, HitAction::Redirect { to: &to, status: RedirectStatus::Fixed(302) });
         }
         assert_eq!(table.get(b"/gone").unwrap().action, gone);
+        assert_eq!((0..table.places()).filter(|&place| table.at(place).is_some()).count(), 1001);
         assert_eq!(table.get(b"/page/1000"), None);
         assert_eq!(table.get(b""), None);
-        let keys: Vec<&str> = table.iter().map(|(key, _)| key).collect();
+        let keys: Vec<&str> = table.iter().map(|(key, ..)| key).collect();
         assert_eq!((keys[0], keys[999], keys[1000]), ("/page/0", "/page/999", "/gone"));
         // Ten targets stand in the table once each.
         let keys: usize = keys.iter().map(|key| key.len()).sum();

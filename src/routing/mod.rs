@@ -24,7 +24,7 @@ mod site;
 mod snapshot;
 mod trace;
 
-pub use decide::{Decision, REFUSED_PATH, Request, Scratch};
+pub use decide::{By, Decision, REFUSED_PATH, Request, Scratch};
 pub(crate) use folder::scan;
 pub use hosts::HostSet;
 pub use lint::lint;

@@ -66,7 +66,7 @@ fn examples(snapshot: &Snapshot, http: Option<SocketAddr>, https: Option<SocketA
     let sites = snapshot.sites().iter().filter_map(|site| {
         let host = site.main_host()?;
         let charset = site.canonicalizer.settings().charset;
-        let mapped = site.mappings.iter().next().map(|(key, _)| crate::url::to_wire(key, charset));
+        let mapped = site.mappings.iter().next().map(|(key, ..)| crate::url::to_wire(key, charset));
         Some((host, mapped))
     });
     // Sites with mappings show more than a front page.
