@@ -15,6 +15,16 @@ pub enum Lane {
     Http2,
 }
 
+impl Lane {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Lane; 3] = [Lane::Fast, Lane::Session, Lane::Http2];
+
+    /// The word for labels and logs.
+    pub fn name(self) -> &'static str {
+        LANES[self as usize].1
+    }
+}
+
 /// Why a connection was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {

@@ -147,7 +147,8 @@ impl<'a> Exchange<'a> {
             let length: u16 = number(bytes)?;
             *text = bytes.split_off(..usize::from(length))?;
         }
-        let [site, method, host, target, key, location, file, platform, cache, referer, user_agent, tags, trace] = texts;
+        let [site, method, host, target, key, location, file, platform, cache, referer, user_agent, tags, trace] =
+            texts;
         Some(Exchange {
             at,
             took,

@@ -11,13 +11,17 @@
 
 mod certificates;
 mod connections;
+mod exchange;
 mod journal;
 mod metrics;
 pub mod names;
+mod pipeline;
 mod platforms;
 
 pub use certificates::{CertificateGauges, MAX_EXPIRIES};
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
+pub use exchange::{Exchange, Protocol};
 pub use journal::Journal;
 pub use metrics::{Metrics, ReloadResult, SiteCounters, WafAction};
+pub use pipeline::{Consumer, Pipeline};
 pub use platforms::{PlatformError, PlatformFamilies, PlatformMetrics, PlatformOutcome};
