@@ -1,7 +1,8 @@
 //! What the gateway tells about itself in numbers.
 //!
-//! Owns: the names of every metric and label ([`names`]), the registry, and the handles that requests count with.
-//! Never does: HTTP (`admin` shows the registry) or logging.
+//! Owns: the names of every metric and label ([`names`]), the registry, and the handles that requests count with; the access
+//! log ([`access_log`]).
+//! Never does: HTTP (`admin` shows the registry), or anything for a log or a database on a thread that answers.
 //!
 //! Invariants: counting a request takes no lock, allocates nothing and formats no label, except for the first request
 //! of its kind on its site; every label is an enum, the id of a site, a platform, an origin or a name in a certificate file, so the number of
@@ -9,6 +10,7 @@
 //!
 //! Called by: `answer` for each request, `door` for each connection, `relay` for each request to a platform, `reload` for each reload.
 
+pub mod access_log;
 mod certificates;
 mod connections;
 mod exchange;
