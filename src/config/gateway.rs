@@ -17,6 +17,7 @@ use super::guard::{GuardSettings, ListFile};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
+use super::log::AccessLogSettings;
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
 use super::request_rule;
@@ -90,6 +91,8 @@ pub struct Gateway {
     pub debounce: u64,
     /// Least severe level that is logged.
     pub log_level: String,
+    /// The log of every request.
+    pub access_log: AccessLogSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
 }
@@ -191,6 +194,9 @@ impl Gateway {
         let admin = reader.address(listen, "admin");
         let source = admin::Source { file: &file, top: &top, folder };
         let admin_settings = admin::read(&source, &admin, &mut reader.faults);
+        let access_log =
+            AccessLogSettings::read(folder, |key| reader.text("log", key), |key| reader.number("log", key));
+        access_log.check(&source, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -233,6 +239,7 @@ impl Gateway {
             watch: reader.flag("reload", "watch"),
             debounce: reader.number("reload", "debounce") as u64,
             log_level: reader.text("log", "level"),
+            access_log,
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
@@ -364,6 +371,10 @@ impl Gateway {
             ("reload", "watch") => self.watch.to_string(),
             ("reload", "debounce") => self.debounce.to_string(),
             ("log", "level") => quote(&self.log_level),
+            ("log", name) => match self.access_log.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
             _ => key.default.to_owned(),
         };
         out.push_str(&format!("{} = {value}\n", key.name));
