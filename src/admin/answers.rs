@@ -3,16 +3,19 @@
 use std::fmt::Write;
 
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::json;
 
 use super::audit::{AuditLog, Author, Change, ChangeError};
+use crate::answer::Live;
 use crate::cache::{Cache, KeyParts};
 use crate::monitor::{Monitor, Status};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, RouteCount};
 use crate::url::split_absolute;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// What Prometheus calls its text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,7 +23,9 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ENDPOINTS: &str = "Not found. This is the admin address of a Waypost gateway:\n\
     /healthz      whether the process answers\n\
     /readyz       whether the routes are live, and what is wrong with them (?json for programs)\n\
-    /metrics      for Prometheus\n\
+    /metrics      for Prometheus: the node\n\
+    /metrics/sites  and each site\n\
+    /routes       ?site=ID: how often each rule and mapping of a site has answered (&json for programs)\n\
     /purge        POST with ?url=, ?host=, ?tag= or ?all: forgets cached answers\n";
 
 /// An answer of the admin address.
@@ -41,16 +46,48 @@ pub fn respond(path: &str, query: Option<&str>, accept: &str, monitor: &Monitor,
         "/readyz" => {
             let status = monitor.status();
             let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let wants_json =
-                query.is_some_and(|query| query.split('&').any(|part| part == "json" || part.starts_with("json=")));
-            if wants_json || accept.contains(JSON) { json(code, &status) } else { text(code, &readable(&status)) }
+            if wants_json(query, accept) { json(code, &status) } else { text(code, &readable(&status)) }
         }
         "/metrics" => match metrics.text() {
             Ok(body) => AdminAnswer { status: StatusCode::OK, content_type: METRICS, body },
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         },
+        "/metrics/sites" => {
+            AdminAnswer { status: StatusCode::OK, content_type: METRICS, body: metrics.sites_text().into_bytes() }
+        }
         _ => text(StatusCode::NOT_FOUND, ENDPOINTS),
     }
+}
+
+/// Whether somebody asks for JSON.
+pub(super) fn wants_json(query: Option<&str>, accept: &str) -> bool {
+    accept.contains(JSON)
+        || query.is_some_and(|query| query.split('&').any(|part| part == "json" || part.starts_with("json=")))
+}
+
+/// How often each rule and mapping of the site that a query names (`site=`, percent-encoded) has answered. Takes its time
+/// for a large table.
+pub fn routes(live: &Live, query: &str, as_json: bool) -> AdminAnswer {
+    let wanted = query.split('&').find_map(|part| part.strip_prefix("site="));
+    let Some(wanted) = wanted.map(percent_decoded) else {
+        return text(StatusCode::BAD_REQUEST, "say which: /routes?site=county/jyj\n");
+    };
+    let sites = live.snapshot.sites();
+    let Some(number) = sites.iter().position(|site| site.id.as_bytes() == wanted) else {
+        let told = format!("no site has this id: {}\n", wanted.escape_ascii());
+        return text(StatusCode::NOT_FOUND, &told);
+    };
+    let counts = live.routes[number].counts();
+    if as_json {
+        return json(StatusCode::OK, &counts);
+    }
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let mut out = "file,line,hits,route\n".to_owned();
+    for RouteCount { file, line, route, hits } in &counts {
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{},{line},{hits},{}", quoted(file), quoted(route));
+    }
+    AdminAnswer { status: StatusCode::OK, content_type: CSV, body: out.into_bytes() }
 }
 
 /// Forgets cached answers, as a query says (`url=`, `host=`, `tag=`, percent-encoded, or `all`), and writes it into the
@@ -124,7 +161,7 @@ pub(super) fn text(status: StatusCode, body: &str) -> AdminAnswer {
     AdminAnswer { status, content_type: TEXT, body: body.as_bytes().to_vec() }
 }
 
-fn json(status: StatusCode, body: &Status) -> AdminAnswer {
+fn json(status: StatusCode, body: &impl Serialize) -> AdminAnswer {
     match serde_json::to_vec_pretty(body) {
         Ok(mut body) => {
             body.push(b'\n');
@@ -211,6 +248,9 @@ mod tests {
         }
         assert_eq!(get("/metrics", None, "").1, METRICS);
         let (status, _, list) = get("/", None, "");
-        assert!(status == 404 && ["/healthz", "/readyz", "/metrics"].iter().all(|path| list.contains(path)));
+        assert!(
+            status == 404
+                && ["/healthz", "/readyz", "/metrics", "/metrics/sites"].iter().all(|path| list.contains(path))
+        );
     }
 }

@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | `/healthz` | may read | 200 `ok` as long as the process answers |
 //! | `/readyz` | may read | 200 once the first snapshot is live, else 503; with sites, faulty sites, certificates and the last reload, as text, or as JSON with `Accept: application/json` or `?json` |
-//! | `/metrics` | may read | every metric in the text format of Prometheus |
+//! | `/metrics` | may read | the metrics of the node in the text format of Prometheus |
+//! | `/metrics/sites` | may read | those of each site |
+//! | `/routes?site=ID` | may read | each rule and mapping of a site, and how often it has answered since the start, as CSV, or as JSON with `Accept: application/json` or `&json` |
 //! | `/purge?url=URL`, `?host=HOST`, `?tag=TAG`, `?all` | may change | with POST: forgets cached answers |
 //! | anything else | may read | 404 with this list |
 //!
@@ -24,8 +26,9 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
 use pingora::http::RequestHeader;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::IntCounterVec;
 
+use crate::answer::LiveCell;
 use crate::cache::Cache;
 use crate::config::{Gateway, admin::OPEN_HINT};
 use crate::door::Drain;
@@ -56,6 +59,7 @@ pub struct Admin {
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
     cache: Cache,
+    live: Arc<LiveCell>,
 }
 
 /// Why there can be no admin address. The configuration is at fault.
@@ -76,7 +80,8 @@ pub enum AdminError {
 }
 
 impl Admin {
-    /// What shows `monitor` and `metrics` and purges `cache`, to those whom the settings let in, until `drain` is over.
+    /// What shows `monitor`, `metrics` and `live` and purges `cache`, to those whom the settings let in, until `drain` is
+    /// over.
     ///
     /// # Errors
     /// If the settings would let everybody in, or name files that can't be used.
@@ -85,14 +90,14 @@ impl Admin {
         monitor: Arc<Monitor>,
         metrics: Arc<Metrics>,
         cache: Cache,
+        live: Arc<LiveCell>,
         drain: &Arc<Drain>,
     ) -> Result<Arc<AdminService>, AdminError> {
         check(gateway)?;
         let settings = &gateway.admin_settings;
         let access = Access::new(settings)?;
         let tls = tls::acceptor(settings)?;
-        let help = "Requests to the admin address that were refused.";
-        let refused = IntCounterVec::new(Opts::new(names::ADMIN_REFUSED, help), &[names::REASON])?;
+        let refused = names::ADMIN_REFUSED.counters()?;
         for refusal in Refusal::ALL {
             refused.get_metric_with_label_values(&[refusal.name()])?;
         }
@@ -101,7 +106,7 @@ impl Admin {
         if let Some(obstacle) = audit.obstacle() {
             log::warn!("changes through the admin address will be refused: {obstacle}");
         }
-        let admin = Admin { access, audit, refused, monitor, metrics, cache };
+        let admin = Admin { access, audit, refused, monitor, metrics, cache, live };
         Ok(AdminService::new(admin, tls, drain))
     }
 
@@ -109,6 +114,14 @@ impl Admin {
     async fn answer(&self, head: &RequestHeader, author: Author) -> AdminAnswer {
         let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match head.method {
+            Method::GET | Method::HEAD if head.uri.path() == "/routes" => {
+                let wants_json = answers::wants_json(head.uri.query(), accept);
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                let live = self.live.load_full();
+                // A site may have a million mappings.
+                let made = tokio::task::spawn_blocking(move || answers::routes(&live, &query, wants_json)).await;
+                made.unwrap_or_else(|_| answers::text(StatusCode::INTERNAL_SERVER_ERROR, "the counts can't be shown\n"))
+            }
             Method::GET | Method::HEAD => {
                 answers::respond(head.uri.path(), head.uri.query(), accept, &self.monitor, &self.metrics)
             }

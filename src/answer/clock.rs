@@ -3,28 +3,50 @@
 use std::{
     cell::RefCell,
     sync::atomic::{AtomicI64, Ordering},
+    time::Instant,
 };
 
 use jiff::{Timestamp, fmt::rfc2822};
 
-/// Unix seconds, as of the last tick.
+/// The time as of the last tick.
 #[derive(Debug)]
-pub struct Clock(AtomicI64);
+pub struct Clock {
+    /// Unix seconds.
+    second: AtomicI64,
+    /// When the clock was made, by the clock that never jumps.
+    start: Instant,
+    /// When that was by the system's clock as it is now, in Unix microseconds.
+    start_time: AtomicI64,
+}
 
 impl Clock {
     /// A clock that shows the time of now.
     pub fn new() -> Self {
-        Clock(AtomicI64::new(Timestamp::now().as_second()))
+        let clock = Clock { second: AtomicI64::new(0), start: Instant::now(), start_time: AtomicI64::new(0) };
+        clock.tick();
+        clock
     }
 
-    /// The time of the last tick.
+    /// The time of the last tick, in Unix seconds.
     pub fn now(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.second.load(Ordering::Relaxed)
+    }
+
+    /// When something happened, in Unix microseconds.
+    pub fn time_of(&self, moment: Instant) -> i64 {
+        self.start_time.load(Ordering::Relaxed) + self.since_start(moment)
     }
 
     /// Reads the system's clock; to be called once a second.
     pub fn tick(&self) {
-        self.0.store(Timestamp::now().as_second(), Ordering::Relaxed);
+        let now = Timestamp::now();
+        self.second.store(now.as_second(), Ordering::Relaxed);
+        self.start_time.store(now.as_microsecond() - self.since_start(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Microseconds.
+    fn since_start(&self, moment: Instant) -> i64 {
+        i64::try_from(moment.saturating_duration_since(self.start).as_micros()).unwrap_or(i64::MAX)
     }
 
     /// The time of the last tick as the value of a `Date` header (RFC 9110, 5.6.7).
@@ -65,5 +87,8 @@ mod tests {
         assert_eq!(imf_fixdate(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         let clock = Clock::new();
         assert_eq!(clock.date(<[u8]>::to_vec), imf_fixdate(clock.now()).into_bytes());
+        let before = Timestamp::now().as_microsecond();
+        let now = clock.time_of(Instant::now());
+        assert!((before - 1_000_000..before + 10_000_000).contains(&now), "{now}");
     }
 }

@@ -1,17 +1,24 @@
 //! What the gateway believes of a request's head: which host and target it is for, and by which way it came.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
 
 use super::Refusal;
 use crate::model::{Host, Method};
 use crate::routing::Request;
+use crate::telemetry::Protocol;
 use crate::url::{Absolute, split_absolute};
 
 /// A request as the decision and the pages need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts<'a> {
+    /// When the head had come.
+    pub since: Instant,
     /// The method.
     pub method: Method,
+    /// The method's name; empty if there is none.
+    pub method_name: Cow<'a, str>,
+    /// The version of HTTP.
+    pub protocol: Protocol,
     /// Whom the request is for, as sent; none in HTTP/1.0 without a Host.
     pub host: Option<Cow<'a, [u8]>>,
     /// The target in origin-form, as sent.
@@ -20,10 +27,16 @@ pub struct Facts<'a> {
     pub secure: bool,
     /// `Accept-Language`, where it is text.
     pub accept_language: Option<Cow<'a, str>>,
+    /// `Referer`, for logs and counts.
+    pub referer: Cow<'a, [u8]>,
+    /// `User-Agent`, for logs and counts.
+    pub user_agent: Cow<'a, [u8]>,
     /// Who sent it; none behind a Unix socket that names nobody.
     pub client: Option<IpAddr>,
     /// Whether that is a trusted proxy which names nobody, and so may stand for many.
     pub is_many: bool,
+    /// Tags that rules of the guard gave it.
+    pub tags: Vec<Arc<str>>,
     /// Why it is refused without asking the routes.
     pub refused: Option<Refusal>,
     /// Where it is sent instead, with the refusal's status.
@@ -35,6 +48,8 @@ pub struct Facts<'a> {
 pub struct Parts<'a> {
     /// The method's name.
     pub method: &'a str,
+    /// The version of HTTP.
+    pub protocol: Protocol,
     /// The target in origin-form or absolute-form.
     pub target: &'a [u8],
     /// The Host header, or HTTP/2's `:authority`.
@@ -55,11 +70,15 @@ pub struct Parts<'a> {
     pub forwarded_proto: Option<&'a [u8]>,
     /// `Accept-Language`.
     pub accept_language: Option<&'a [u8]>,
+    /// `Referer`.
+    pub referer: Option<&'a [u8]>,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads a head.
-    pub fn read(parts: &Parts<'a>) -> Self {
+    /// Reads a head that had come at `since`.
+    pub fn read(parts: &Parts<'a>, since: Instant) -> Self {
         let (absolute, target) = split_target(parts.target);
         let mut refused = None;
         if let (Some(absolute), Some(host)) = (absolute, parts.host)
@@ -92,13 +111,19 @@ impl<'a> Facts<'a> {
             _ => refused = refused.or(Some(Refusal::bad("the target is no path"))),
         }
         Facts {
+            since,
             method: Method::parse(parts.method),
+            method_name: Cow::Borrowed(parts.method),
+            protocol: parts.protocol,
             host: host.map(Cow::Borrowed),
             target,
             secure,
             accept_language: parts.accept_language.and_then(|value| str::from_utf8(value).ok()).map(Cow::Borrowed),
+            referer: Cow::Borrowed(parts.referer.unwrap_or_default()),
+            user_agent: Cow::Borrowed(parts.user_agent.unwrap_or_default()),
             client: parts.client,
             is_many: parts.is_many,
+            tags: Vec::new(),
             refused,
             location: None,
         }
@@ -109,16 +134,22 @@ impl<'a> Facts<'a> {
         self.refused.is_some() || self.host.as_deref().is_some_and(|host| Host::parse(host).is_err())
     }
 
-    /// A request that could not be read, or not from this connection.
-    pub fn refused(refusal: Refusal) -> Self {
+    /// A request of `client` that could not be read, or not from this connection.
+    pub fn refused(refusal: Refusal, client: Option<IpAddr>) -> Self {
         Facts {
+            since: Instant::now(),
             method: Method::Other,
+            method_name: Cow::Borrowed(""),
+            protocol: Protocol::default(),
             host: None,
             target: Cow::Borrowed(b"/"),
             secure: false,
             accept_language: None,
-            client: None,
+            referer: Cow::default(),
+            user_agent: Cow::default(),
+            client,
             is_many: false,
+            tags: Vec::new(),
             refused: Some(refusal),
             location: None,
         }
@@ -137,13 +168,19 @@ impl<'a> Facts<'a> {
     /// The same facts, independent of the connection they were read from.
     pub fn into_owned(self) -> Facts<'static> {
         Facts {
+            since: self.since,
             method: self.method,
+            method_name: Cow::Owned(self.method_name.into_owned()),
+            protocol: self.protocol,
             host: self.host.map(|host| Cow::Owned(host.into_owned())),
             target: Cow::Owned(self.target.into_owned()),
             secure: self.secure,
             accept_language: self.accept_language.map(|languages| Cow::Owned(languages.into_owned())),
+            referer: Cow::Owned(self.referer.into_owned()),
+            user_agent: Cow::Owned(self.user_agent.into_owned()),
             client: self.client,
             is_many: self.is_many,
+            tags: self.tags,
             refused: self.refused,
             location: self.location,
         }
@@ -202,7 +239,7 @@ mod tests {
     use super::*;
 
     fn seen(parts: Parts<'_>) -> (String, String, bool, Option<u16>) {
-        let facts = Facts::read(&parts);
+        let facts = Facts::read(&parts, Instant::now());
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (
             facts.host.as_deref().map(text).unwrap_or_default(),

@@ -14,8 +14,8 @@ use crate::cache::Rules;
 use crate::config::{self, GuardSettings};
 use crate::guard::{Policy, waf::Mode};
 use crate::rewrite::HeaderRules;
-use crate::routing::Snapshot;
-use crate::telemetry::{Metrics, SiteCounters};
+use crate::routing::{SiteTable, Snapshot};
+use crate::telemetry::{RouteCounters, SiteCounters};
 
 /// A snapshot and what belongs to it. A request takes one `Live` and keeps it, so it never sees half of a reload.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Live {
     pub snapshot: Arc<Snapshot>,
     /// The counters of each site, by its number in the snapshot.
     pub counters: Vec<Arc<SiteCounters>>,
+    /// What is counted of each site's mappings and rules, by its number.
+    pub routes: Vec<Arc<RouteCounters>>,
     /// How each site's answers from elsewhere are served, by its number.
     pub serving: Vec<Arc<Serving>>,
     /// What each site admits, by its number; sites that say the same share it.
@@ -86,17 +88,22 @@ impl Serving {
 pub type LiveCell = ArcSwap<Live>;
 
 impl Live {
-    /// The state that follows on `self`. A site that was there before goes on counting; the series of one that is gone
-    /// end with [`Live::retire_for`].
-    pub fn next(&self, snapshot: Snapshot, metrics: &Metrics) -> Live {
-        let known: HashMap<&str, &Arc<SiteCounters>> = self.by_site().collect();
-        let counters = snapshot.sites().iter().map(|site| match known.get(site.id.as_str()) {
-            Some(&counters) => counters.clone(),
-            None => metrics.site(&site.id),
+    /// The state that follows on `self`. A site that was there before goes on counting.
+    pub fn next(&self, snapshot: Snapshot) -> Live {
+        let known: HashMap<&str, usize> =
+            self.snapshot.sites().iter().enumerate().map(|(number, site)| (site.id.as_str(), number)).collect();
+        let before = |site: &SiteTable| known.get(site.id.as_str()).copied();
+        let counters = snapshot.sites().iter().map(|site| match before(site) {
+            Some(number) => self.counters[number].clone(),
+            None => Arc::default(),
         });
-        let before: HashMap<*const config::Serving, &Arc<Serving>> =
+        let routes = snapshot.sites().iter().map(|site| match before(site).map(|number| &self.routes[number]) {
+            Some(routes) if routes.is_of(site) => routes.clone(),
+            routes => Arc::new(RouteCounters::new(site, routes.map(|routes| &**routes))),
+        });
+        let shared: HashMap<*const config::Serving, &Arc<Serving>> =
             self.snapshot.sites().iter().map(|site| Arc::as_ptr(&site.serving)).zip(&self.serving).collect();
-        let serving = snapshot.sites().iter().map(|site| match before.get(&Arc::as_ptr(&site.serving)) {
+        let serving = snapshot.sites().iter().map(|site| match shared.get(&Arc::as_ptr(&site.serving)) {
             Some(&serving) => serving.clone(),
             None => Arc::new(Serving::new(&site.serving)),
         });
@@ -111,8 +118,8 @@ impl Live {
         };
         let by_site = snapshot.sites().iter().map(|site| policy_of(&site.guard)).collect();
         let policy = Arc::new(Policy::new(&GuardSettings::default(), snapshot.guard(), snapshot.sources()));
-        let counters = counters.collect();
-        Live { counters, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
+        let (counters, routes) = (counters.collect(), routes.collect());
+        Live { counters, routes, serving, policies: by_site, policy, snapshot: Arc::new(snapshot) }
     }
 
     /// Whether some site lets the firewall's rules run.
@@ -124,15 +131,5 @@ impl Live {
     pub(super) fn serving_of(&self, site: Option<usize>) -> &Serving {
         static NONE: LazyLock<Serving> = LazyLock::new(Serving::default);
         site.and_then(|site| self.serving.get(site)).map_or(&*NONE, |serving| &**serving)
-    }
-
-    /// Removes the series of sites that `next` doesn't have; to be called when `next` is live.
-    pub fn retire_for(&self, next: &Live) {
-        let kept: HashMap<&str, &Arc<SiteCounters>> = next.by_site().collect();
-        self.by_site().filter(|(id, _)| !kept.contains_key(id)).for_each(|(_, counters)| counters.retire());
-    }
-
-    fn by_site(&self) -> impl Iterator<Item = (&str, &Arc<SiteCounters>)> {
-        self.snapshot.sites().iter().map(|site| site.id.as_str()).zip(&self.counters)
     }
 }

@@ -19,6 +19,7 @@ mod live;
 mod responder;
 pub mod session;
 pub mod sitemap;
+mod told;
 pub mod wire;
 
 use std::{fmt::Write, sync::LazyLock};
@@ -36,6 +37,7 @@ pub use clock::Clock;
 pub use facts::{Facts, Parts};
 pub use live::{Live, LiveCell, Serving};
 pub use responder::{Held, Relayed, Reply, Responder, Step};
+pub use told::{Sent, Stored};
 
 /// Why a request is refused before the routes are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

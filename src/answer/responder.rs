@@ -13,18 +13,23 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, refused, sitemap, unavailable};
+use super::{
+    Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, refused, sitemap,
+    told::{Sent, Stored, Subject},
+    unavailable,
+};
 use crate::config::{Gateway, Origin};
 use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
-use crate::model::{Outcome, Reason, Rewriting, Verdict};
+use crate::model::{Method, Reason, Rewriting, Verdict};
 use crate::routing::{Decision, Scratch, SiteTable};
-use crate::telemetry::{Lane, Metrics, SiteCounters, WafAction};
+use crate::telemetry::{Lane, Metrics, Pipeline, SiteCounters, WafAction};
 
 /// What every answer is made from.
 #[derive(Debug)]
 pub struct Responder {
     live: Arc<LiveCell>,
     metrics: Arc<Metrics>,
+    pipeline: Arc<Pipeline>,
     clock: Arc<Clock>,
     cache_control: String,
     guard: Arc<Guard>,
@@ -66,14 +71,13 @@ pub struct Relayed {
     /// How links in the answer are rewritten, if they are.
     pub rewriting: Option<Rewriting>,
     live: Arc<Live>,
-    site: Option<usize>,
-    outcome: Outcome,
+    subject: Arc<Subject<'static>>,
 }
 
 impl Relayed {
     /// The site that the request is for.
     pub fn site(&self) -> Option<&SiteTable> {
-        self.live.snapshot.sites().get(self.site?).map(|site| &**site)
+        self.live.snapshot.sites().get(self.subject.site?).map(|site| &**site)
     }
 
     /// Whether its platform, whose own host is `own`, may send visitors of `asked` to `host` (both in canonical spelling).
@@ -88,19 +92,19 @@ impl Relayed {
 
     /// Counts that it would have sent somebody to where it may not.
     pub fn count_refused_target(&self) {
-        if let Some(counters) = self.site.and_then(|site| self.live.counters.get(site)) {
+        if let Some(counters) = self.subject.site.and_then(|site| self.live.counters.get(site)) {
             counters.deny(Reason::Target);
         }
     }
 
     /// What the site admits.
     pub fn policy(&self) -> &Policy {
-        self.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy)
+        self.subject.site.and_then(|site| self.live.policies.get(site)).unwrap_or(&self.live.policy)
     }
 
     /// How its answers are served.
     pub fn serving(&self) -> &Serving {
-        self.live.serving_of(self.site)
+        self.live.serving_of(self.subject.site)
     }
 }
 
@@ -127,12 +131,19 @@ thread_local! {
 }
 
 impl Responder {
-    /// Answers from whatever is in `live`.
-    pub fn new(gateway: &Gateway, live: Arc<LiveCell>, metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
+    /// Answers from whatever is in `live`, and tells `pipeline` of each answer.
+    pub fn new(
+        gateway: &Gateway,
+        live: Arc<LiveCell>,
+        metrics: Arc<Metrics>,
+        pipeline: Arc<Pipeline>,
+        clock: Arc<Clock>,
+    ) -> Self {
         let served = gateway.platforms.iter().filter(|(_, platform)| !platform.origins.is_empty());
         Responder {
             live,
             metrics,
+            pipeline,
             clock,
             cache_control: gateway.cache_control.clone(),
             guard: Arc::new(Guard::new(gateway.rate_entries, Crawlers::new(&gateway.crawler_dns), Instant::now())),
@@ -157,9 +168,9 @@ impl Responder {
         &self.guard
     }
 
-    /// Asks the guard whether a request is admitted: once, before anything else is done with it. `method` is the method's
-    /// name, `now` when it came. A request that is not comes back refused.
-    pub fn admit<'a>(&self, facts: Facts<'a>, method: &str, fields: &dyn Fields, now: Instant) -> Facts<'a> {
+    /// Asks the guard whether a request with these fields is admitted: once, before anything else is done with it. A request
+    /// that is not comes back refused.
+    pub fn admit<'a>(&self, mut facts: Facts<'a>, fields: &dyn Fields) -> Facts<'a> {
         let live = self.live.load();
         if facts.refused.is_some() || live.snapshot.is_health(&facts.target) {
             return facts;
@@ -169,7 +180,7 @@ impl Responder {
         let Facts { target, secure, client, is_many, .. } = &facts;
         let view = View {
             site: table.map_or("", |table| &table.id),
-            method,
+            method: &facts.method_name,
             host: facts.host.as_deref(),
             target,
             secure: *secure,
@@ -180,8 +191,9 @@ impl Responder {
             is_mapped: &|| table.is_some_and(|table| table.has_mapping(target)),
         };
         let mut notes = Notes::default();
-        let ruling = self.guard.admit(policy, &view, now, &mut notes, &mut ());
-        self.note(&live, number, &view, notes);
+        let ruling = self.guard.admit(policy, &view, facts.since, &mut notes, &mut ());
+        self.note(&live, number, &view, &notes);
+        facts.tags = notes.tags;
         match ruling {
             Ruling::Admit => facts,
             Ruling::Refuse(denial) => {
@@ -196,8 +208,8 @@ impl Responder {
     }
 
     /// Counts and tells what the guard noted.
-    fn note(&self, live: &Live, site: Option<usize>, view: &View<'_>, notes: Notes) {
-        notes.shadowed.into_iter().for_each(|reason| self.counters(live, site).shadow(reason));
+    fn note(&self, live: &Live, site: Option<usize>, view: &View<'_>, notes: &Notes) {
+        notes.shadowed.iter().for_each(|&reason| self.counters(live, site).shadow(reason));
         for holding in &notes.rules {
             self.metrics.rule(&holding.rule, holding.action, holding.shadow);
             if holding.action == "log" && !holding.shadow {
@@ -229,7 +241,7 @@ impl Responder {
     }
 
     /// As [`Responder::respond`], and asks `stored` first whether the cache has what is a platform's to answer.
-    pub fn respond_with<S, R>(
+    pub fn respond_with<S: Stored, R>(
         &self,
         facts: &Facts<'_>,
         lane: Lane,
@@ -246,16 +258,17 @@ impl Responder {
             if let Verdict::Serve { .. } = decision.verdict
                 && let Some(stored) = stored(live.serving_of(decision.site.map(|(number, _)| number)))
             {
-                self.count(&live, &decision, lane);
+                self.count(&live, &Subject::of(&decision), facts, lane, stored.sent());
                 return Step::Answered(write(Reply::Stored(stored)));
             }
             if let Some(elsewhere) = self.elsewhere(&live, &decision) {
                 return elsewhere;
             }
-            self.count(&live, &decision, lane);
             let languages = facts.accept_language.as_deref();
             let answer = answer(&decision, &request, languages, &self.cache_control);
-            Step::Answered(write(Reply::Made(&answer)))
+            let written = write(Reply::Made(&answer));
+            self.count(&live, &Subject::of(&decision), facts, lane, Sent::of(&answer, facts));
+            Step::Answered(written)
         })
     }
 
@@ -285,10 +298,13 @@ impl Responder {
             Err(refusal) => return (self.refuse(&facts, refusal, lane, write), None),
         };
         match self.make(facts.clone(), write.clone()).await {
-            Some((made, room)) => {
+            Some((made, status, length, room)) => {
                 let live = self.live.load();
                 SCRATCH.with_borrow_mut(|scratch| {
-                    self.count(&live, &live.snapshot.decide(&facts.request(), self.clock.now(), scratch), lane);
+                    let decision = live.snapshot.decide(&facts.request(), self.clock.now(), scratch);
+                    let bytes = if facts.method == Method::Head { 0 } else { length as u64 };
+                    let sent = Sent { status, bytes, ..Sent::default() };
+                    self.count(&live, &Subject::of(&decision), &facts, lane, sent);
                 });
                 (made, Some(Held { _room: room, _occupied: occupied }))
             }
@@ -300,7 +316,7 @@ impl Responder {
         self: &Arc<Self>,
         facts: Facts<'static>,
         write: impl FnOnce(&Answer<'_>) -> R + Send + 'static,
-    ) -> Option<(R, OwnedSemaphorePermit)> {
+    ) -> Option<(R, u16, usize, OwnedSemaphorePermit)> {
         // Kept until there is room, so that no more than those few wait with an answer in memory.
         let _turn = timeout(PATIENCE, self.making.acquire()).await.ok()?.ok()?;
         let responder = self.clone();
@@ -311,13 +327,13 @@ impl Responder {
                 let decision = live.snapshot.decide(&request, responder.clock.now(), scratch);
                 let languages = facts.accept_language.as_deref();
                 let answer = answer(&decision, &request, languages, &responder.cache_control);
-                (answer.body.len(), write(&answer))
+                (answer.status, answer.body.len(), write(&answer))
             })
         });
-        let (length, made) = made.await.ok()?;
+        let (status, length, made) = made.await.ok()?;
         let kilobytes = u32::try_from((length / 1024).min(ROOM)).unwrap_or(u32::MAX);
         let room = timeout(PATIENCE, self.room.clone().acquire_many_owned(kilobytes)).await.ok()?.ok()?;
-        Some((made, room))
+        Some((made, status, length, room))
     }
 
     /// The answer to a request that is refused without asking the routes; it is counted.
@@ -345,8 +361,11 @@ impl Responder {
             let number = SCRATCH.with_borrow_mut(|scratch| live.snapshot.site_of(host, scratch));
             decision.site = number.and_then(|number| Some((number, live.snapshot.sites().get(number)?)));
         }
-        self.count(&live, &decision, lane);
-        write(&refused(refusal, &decision, &facts.request(), facts.accept_language.as_deref()))
+        let request = facts.request();
+        let answer = refused(refusal, &decision, &request, facts.accept_language.as_deref());
+        let written = write(&answer);
+        self.count(&live, &Subject::of(&decision), facts, lane, Sent::of(&answer, facts));
+        written
     }
 
     /// The answer to a request whose platform gives none: the site's stand-by page, or ours. `retry_after` is in seconds.
@@ -364,19 +383,20 @@ impl Responder {
         write(&Answer { retry_after, ..answer })
     }
 
-    /// Counts a request that a platform answered, or should have.
-    pub fn count_relayed(&self, relayed: &Relayed, lane: Lane) {
-        self.count_as(&relayed.live, relayed.site, relayed.outcome, lane);
+    /// Counts a request that a platform answered, or should have, when that is over.
+    pub fn count_relayed(&self, relayed: &Relayed, facts: &Facts<'_>, lane: Lane, sent: Sent<'_>) {
+        let sent = Sent { platform: &relayed.platform, ..sent };
+        self.count(&relayed.live, &relayed.subject, facts, lane, sent);
     }
 
     /// Counts a request that the guard refuses on its way to a platform.
     pub fn count_denied(&self, relayed: &Relayed, reason: Reason) {
-        self.counters(&relayed.live, relayed.site).deny(reason);
+        self.counters(&relayed.live, relayed.subject.site).deny(reason);
     }
 
     /// Counts what the firewall did with a request.
     pub fn count_waf(&self, relayed: &Relayed, action: WafAction) {
-        self.counters(&relayed.live, relayed.site).waf(action);
+        self.counters(&relayed.live, relayed.subject.site).waf(action);
     }
 
     /// What is not answered here and now.
@@ -390,8 +410,7 @@ impl Responder {
                     path: path.to_owned(),
                     rewriting: rewriting.cloned(),
                     live: live.clone(),
-                    site: decision.site.map(|(number, _)| number),
-                    outcome: decision.verdict.outcome(),
+                    subject: Arc::new(Subject::of(decision).into_owned()),
                 }))
             }
             Verdict::Sitemap(_) if sitemap::is_large(decision) => Some(Step::Large),
@@ -399,13 +418,19 @@ impl Responder {
         }
     }
 
-    fn count(&self, live: &Live, decision: &Decision<'_>, lane: Lane) {
-        self.count_as(live, decision.site.map(|(number, _)| number), decision.verdict.outcome(), lane);
-    }
-
-    fn count_as(&self, live: &Live, site: Option<usize>, outcome: Outcome, lane: Lane) {
-        self.counters(live, site).count(outcome);
-        self.metrics.connections().request(lane);
+    /// Counts a request that is answered, and tells who wants to know of it.
+    fn count(&self, live: &Live, subject: &Subject<'_>, facts: &Facts<'_>, lane: Lane, sent: Sent<'_>) {
+        let site = subject.site.and_then(|site| live.snapshot.sites().get(site));
+        let at = self.clock.time_of(facts.since);
+        subject.tell(facts, lane, sent, at, site.map_or("", |site| &site.id), |exchange| {
+            self.metrics.count(self.counters(live, subject.site), exchange);
+            if let Some(routes) = subject.site.and_then(|site| live.routes.get(site)) {
+                routes.count(subject.by);
+            }
+            if self.pipeline.is_wanted() {
+                self.pipeline.leave(exchange);
+            }
+        });
     }
 
     fn counters<'a>(&'a self, live: &'a Live, site: Option<usize>) -> &'a SiteCounters {

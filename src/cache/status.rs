@@ -47,6 +47,21 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The word for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Hit => "hit",
+            Source::StaleAllowed => "stale-allowed",
+            Source::StaleWhileRevalidate => "stale-while-revalidate",
+            Source::StaleIfError(_) => "stale-if-error",
+            Source::StaleIfDown => "stale-if-down",
+            Source::Revalidated(_) => "revalidated",
+            Source::Fetched { .. } => "miss",
+        }
+    }
+}
+
 /// The name of the field.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

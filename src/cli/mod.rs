@@ -15,6 +15,7 @@ mod load;
 mod logs;
 mod purge;
 mod report;
+mod routes;
 mod serve;
 mod upgrade;
 
@@ -104,6 +105,17 @@ enum Command {
         #[command(flatten)]
         what: PurgeArgs,
     },
+    /// Show how often each rule and mapping of a site has answered, by the running gateway.
+    ///
+    /// It counts from its start; `hits` knows of what was before.
+    Routes {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        args: RoutesArgs,
+    },
     /// Say who may use the admin address.
     #[command(subcommand)]
     Admin(admin::Command),
@@ -156,6 +168,22 @@ struct PurgeArgs {
     all: bool,
 }
 
+/// Which counts are shown, and how.
+#[derive(Clone, Debug, Args)]
+struct RoutesArgs {
+    /// The site: path of its file below the routes folder, without `.toml`.
+    site: String,
+    /// Only those that have never answered.
+    #[arg(long)]
+    unused: bool,
+    /// How many are shown.
+    #[arg(long, default_value_t = 50)]
+    top: usize,
+    /// For programs: all of them, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Where the node's settings come from.
 #[derive(Clone, Debug, Default, Args)]
 struct NodeArgs {
@@ -199,6 +227,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),
+        Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Logs(args) => logs::run(&args),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::admin::client::{AdminArgs, post};
+use super::admin::client::{AdminArgs, Method, ask};
 use super::report::print;
 use super::{NodeArgs, PurgeArgs, load};
 
@@ -17,14 +17,15 @@ pub(super) fn run(node: &NodeArgs, admin: &AdminArgs, what: &PurgeArgs) -> anyho
         (_, _, Some(tag)) => format!("tag={}", escaped(tag)),
         _ => "all".to_owned(),
     };
-    let answer = post(&gateway, admin, &format!("/purge?{query}"))?;
+    let answer = ask(&gateway, admin, Method::Post, &format!("/purge?{query}"))?;
     if answer.status != 200 {
         bail!("not purged: {}", answer.text.trim());
     }
     print(&answer.text)
 }
 
-fn escaped(text: &str) -> String {
+/// A text as a part of a query.
+pub(super) fn escaped(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
     text.bytes()
         .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -47,6 +47,10 @@ pub struct Head<'a> {
     pub accept_encoding: Option<&'a [u8]>,
     /// `Accept-Language`.
     pub accept_language: Option<&'a [u8]>,
+    /// `Referer`.
+    pub referer: Option<&'a [u8]>,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
     /// `X-Forwarded-Host`.
     pub forwarded_host: Option<&'a [u8]>,
     /// `X-Forwarded-Proto`.
@@ -198,6 +202,8 @@ fn fields<'a>(
             }
             // Nothing else is let through to platforms.
             7 if name.eq_ignore_ascii_case("upgrade") => head.upgrades |= value.eq_ignore_ascii_case(b"websocket"),
+            7 if name.eq_ignore_ascii_case("referer") => _ = head.referer.get_or_insert(value),
+            10 if name.eq_ignore_ascii_case("user-agent") => _ = head.user_agent.get_or_insert(value),
             10 if name.eq_ignore_ascii_case("connection") => nominates_upgrade |= connection(value, head),
             14 if name.eq_ignore_ascii_case("content-length") => framing.content_length(value)?,
             15 if name.eq_ignore_ascii_case("accept-encoding") => {

@@ -206,7 +206,7 @@ impl Drop for Open {
 const TURNED_AWAY: usize = 64;
 
 /// How many connections may be open: as many as asked for, but never so many that no file could be opened any more.
-fn room(asked: u32) -> u32 {
+pub(crate) fn room(asked: u32) -> u32 {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let room = u32::try_from(files - files / 10).unwrap_or(u32::MAX).max(1);
     if asked == 0 { room } else { asked.min(room) }

@@ -14,13 +14,13 @@ use super::{
     forward, links,
     platforms::{self, Platform},
 };
-use crate::answer::{Relayed, session::Ready};
+use crate::answer::{Relayed, Sent, session::Ready};
 use crate::cache::{Asked, Body, CACHE_STATUS, Flight, Followed, Follower, KeyParts, Lookup, ONLY_IF_CACHED, Reply};
 use crate::model::Method;
 
 impl Relay {
     /// Answers a request that the cache may answer: a GET or HEAD without a body, whose fields are `fields`. False if it is
-    /// for the proxy.
+    /// for the proxy. What was sent is left in `sent`, as far as an answer was begun.
     ///
     /// # Errors
     /// If the client is gone, or the platform's answer broke off when it had begun.
@@ -30,6 +30,7 @@ impl Relay {
         fields: &HeaderMap,
         visit: &Visit,
         relayed: &Relayed,
+        sent: &mut Sent<'_>,
     ) -> Result<bool> {
         let rules = &relayed.serving().cache;
         if visit.facts.method == Method::Other || !rules.enabled {
@@ -50,12 +51,12 @@ impl Relay {
         loop {
             let mut patience = Some(relayed.serving().patience);
             let mut follower: Follower = match self.cache.lookup(&asked) {
-                Lookup::Hit(hit) => return send(client, hit.respond(&asked)).await,
+                Lookup::Hit(hit) => return send(client, hit.respond(&asked), sent).await,
                 Lookup::Stale(hit, flight) => {
                     if let Some(Err(error)) = flight.map(|flight| fetch(client.version(), flight)) {
                         self.complain(&error, Some(relayed));
                     }
-                    return send(client, hit.respond(&asked)).await;
+                    return send(client, hit.respond(&asked), sent).await;
                 }
                 Lookup::Fetch(flight, follower) => {
                     if !flight.has_stand_in(asked.now) {
@@ -65,7 +66,7 @@ impl Relay {
                     if let Err(error) = fetch(client.version(), flight) {
                         self.complain(&error, Some(relayed));
                         let ready = self.responder.stand_in(&visit.facts, relayed, 500, None, Ready::new)?;
-                        return send_page(client, ready, asked.head_only).await;
+                        return send_page(client, ready, asked.head_only, sent).await;
                     }
                     follower
                 }
@@ -74,7 +75,7 @@ impl Relay {
                 Lookup::GatewayTimeout => {
                     let mut ready = self.responder.stand_in(&visit.facts, relayed, 504, None, Ready::new)?;
                     ready.header.insert_header(CACHE_STATUS, ONLY_IF_CACHED)?;
-                    return send_page(client, ready, asked.head_only).await;
+                    return send_page(client, ready, asked.head_only, sent).await;
                 }
             };
             loop {
@@ -83,12 +84,12 @@ impl Relay {
                         client.interim(&interim).await?;
                         follower = again;
                     }
-                    Followed::Reply(reply) => return send(client, reply).await,
+                    Followed::Reply(reply) => return send(client, reply, sent).await,
                     Followed::Again => break,
                     Followed::Failed(failure) => {
                         let (status, time) = (failure.status(), Some(RETRY_AFTER));
                         let ready = self.responder.stand_in(&visit.facts, relayed, status, time, Ready::new)?;
-                        return send_page(client, ready, asked.head_only).await;
+                        return send_page(client, ready, asked.head_only, sent).await;
                     }
                 }
             }
@@ -168,14 +169,25 @@ impl Relay {
 }
 
 /// Sends an answer of the cache.
-async fn send(client: &mut impl Client, reply: Reply) -> Result<bool> {
-    client.answer(reply.status, reply.fields, reply.body).await.map(|()| true)
+async fn send(client: &mut impl Client, reply: Reply, sent: &mut Sent<'_>) -> Result<bool> {
+    (sent.status, sent.cache) = (reply.status, reply.source.name());
+    let answered = client.answer(reply.status, reply.fields, reply.body).await;
+    sent.bytes = client.sent();
+    answered.map(|()| true)
 }
 
 /// Sends an answer of our own instead.
-pub(super) async fn send_page(client: &mut impl Client, page: Ready, head_only: bool) -> Result<bool> {
+pub(super) async fn send_page(
+    client: &mut impl Client,
+    page: Ready,
+    head_only: bool,
+    sent: &mut Sent<'_>,
+) -> Result<bool> {
     let body = if head_only || page.body.is_empty() { Body::Empty } else { Body::Pieces(vec![page.body]) };
-    client.answer(page.header.status.as_u16(), page.header.headers.clone(), body).await.map(|()| true)
+    sent.status = page.header.status.as_u16();
+    let answered = client.answer(sent.status, page.header.headers.clone(), body).await;
+    sent.bytes = client.sent();
+    answered.map(|()| true)
 }
 
 /// Fields that are about one connection (RFC 9110, 7.6.1), or that the gateway answers itself.

@@ -20,6 +20,9 @@ pub trait Client: Send {
     /// Sends an answer, to its end. `fields` are all but those of the connection.
     fn answer(&mut self, status: u16, fields: HeaderMap, body: Body) -> impl Future<Output = Result<()>> + Send;
 
+    /// Bytes of the answer's body that were sent.
+    fn sent(&self) -> u64;
+
     /// Waits until the client has gone. May be dropped and called again.
     fn gone(&mut self) -> impl Future<Output = Box<Error>> + Send;
 }
@@ -92,6 +95,10 @@ impl Client for SessionClient<'_> {
             },
         }
         Ok(())
+    }
+
+    fn sent(&self) -> u64 {
+        self.session.body_bytes_sent() as u64
     }
 
     async fn gone(&mut self) -> Box<Error> {

@@ -29,9 +29,8 @@ use http::HeaderMap;
 use pingora::proxy::{HttpProxy, Session, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::{Error, ErrorSource};
-use tokio::time::Instant;
 
-use crate::answer::{Facts, Relayed, Responder, session::Ready};
+use crate::answer::{Facts, Relayed, Responder, Sent, session::Ready};
 use crate::cache::{Asked, Cache, KeyParts, Times};
 use crate::guard::waf::Waf;
 use crate::model::Method;
@@ -56,8 +55,6 @@ pub struct Visit {
     pub trusted: bool,
     /// Whether the connection ends with it (HTTP/1).
     pub is_last: bool,
-    /// When it came.
-    pub since: Instant,
     /// Where the date of a platform's answer is left for the door.
     pub date: AnswerDate,
     /// Whether the cache has been asked, and has nothing to do with it.
@@ -128,15 +125,15 @@ impl Proxy {
             }
             Err(refusal) => Some(*refusal),
         };
+        let mut sent = Sent::default();
         if let Some(refusal) = refusal {
-            relay.responder.metrics().observe(visit.since.elapsed());
-            let sent = match relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) {
-                Ok(page) => cached::send_page(client, page, head_only).await,
+            let answered = match relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) {
+                Ok(page) => cached::send_page(client, page, head_only, &mut sent).await,
                 Err(error) => Err(error),
             };
-            return if sent.is_ok() { Answered::Whole } else { Answered::Cut };
+            return if answered.is_ok() { Answered::Whole } else { Answered::Cut };
         }
-        let answered = match relay.answer_cached(client, fields, visit, relayed).await {
+        let answered = match relay.answer_cached(client, fields, visit, relayed, &mut sent).await {
             Ok(true) => Answered::Whole,
             Ok(false) => return Answered::Passed,
             Err(error) => {
@@ -144,7 +141,7 @@ impl Proxy {
                 Answered::Cut
             }
         };
-        relay.count(visit, relayed);
+        relay.responder.count_relayed(relayed, &visit.facts, visit.lane, sent);
         answered
     }
 }
@@ -169,11 +166,6 @@ impl Relay {
         if is_taken_too_slowly(error) {
             self.responder.metrics().connections().limit(Limit::SendRate);
         }
-    }
-
-    fn count(&self, visit: &Visit, relayed: &Relayed) {
-        self.responder.count_relayed(relayed, visit.lane);
-        self.responder.metrics().observe(visit.since.elapsed());
     }
 
     /// Tells the cache of an answer that went past it, in the shape in which it stores answers.

@@ -1,7 +1,7 @@
 //! The cache in numbers: read when Prometheus asks.
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, Opts,
+    IntCounter, IntCounterVec, IntGauge,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -14,11 +14,7 @@ use crate::telemetry::{Metrics, names};
 /// # Errors
 /// If it is there already.
 pub fn show(metrics: &Metrics, cache: &Cache) -> Result<(), prometheus::Error> {
-    let counters = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
-    let requests =
-        counters(names::CACHE_REQUESTS, "Requests to platforms, by what the cache made of them.", names::RESULT)?;
-    let responses =
-        counters(names::CACHE_RESPONSES, "Answers of platforms, by what the cache made of them.", names::RESULT)?;
+    let (requests, responses) = (names::CACHE_REQUESTS.counters()?, names::CACHE_RESPONSES.counters()?);
     let bound = |family: &IntCounterVec, table: &[Row]| -> Result<Vec<(IntCounter, Read)>, prometheus::Error> {
         table.iter().map(|(name, read)| Ok((family.get_metric_with_label_values(&[name])?, *read))).collect()
     };
@@ -26,8 +22,8 @@ pub fn show(metrics: &Metrics, cache: &Cache) -> Result<(), prometheus::Error> {
         bound: [bound(&requests, REQUESTS)?, bound(&responses, RESPONSES)?].concat(),
         requests,
         responses,
-        bytes: IntGauge::new(names::CACHE_BYTES, "Bytes of memory that stored answers take.")?,
-        entries: IntGauge::new(names::CACHE_ENTRIES, "URLs of which answers are stored.")?,
+        bytes: names::CACHE_BYTES.int_gauge()?,
+        entries: names::CACHE_ENTRIES.int_gauge()?,
         cache: cache.clone(),
     })
 }

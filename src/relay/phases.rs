@@ -22,7 +22,7 @@ use super::inspect::{self, Head, Pending};
 use super::platforms::{self, Busy, Connection, Stage, Turn};
 use super::transform::{Transform, Wanted};
 use super::{RETRY_AFTER, Relay, Visit, fetch, forward, links};
-use crate::answer::{Refusal, Relayed, Step, session::Ready};
+use crate::answer::{Refusal, Relayed, Sent, Step, session::Ready};
 use crate::cache::Encodings;
 use crate::guard::{Occupied, waf::Mode};
 use crate::model::Method;
@@ -46,6 +46,8 @@ pub struct Context {
     pending: Pending,
     /// Why the request is refused on its way.
     refused: Option<Refusal>,
+    /// What the cache has to do with the answer.
+    cache: &'static str,
 }
 
 #[async_trait]
@@ -105,12 +107,16 @@ impl ProxyHttp for Relay {
                     {
                         ctx.pending = Pending::Body(BytesMut::new());
                     }
+                    ctx.cache = PASS;
                     if visit.passed || session.is_upgrade_req() {
                         return Ok(false);
                     }
                     let fields = session.req_header().headers.clone();
                     let mut client = SessionClient { session, date: &visit.date };
-                    return self.answer_cached(&mut client, &fields, visit, relayed).await;
+                    let mut sent = Sent { cache: PASS, ..Sent::default() };
+                    let answered = self.answer_cached(&mut client, &fields, visit, relayed, &mut sent).await;
+                    ctx.cache = sent.cache;
+                    return answered;
                 }
                 Err(refusal) => self.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new)?,
             },
@@ -375,15 +381,21 @@ impl ProxyHttp for Relay {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         if let Some(error) = error {
             self.note_slow(error);
         }
         let Some(visit) = &ctx.visit else { return };
         if let Some(relayed) = &ctx.relayed {
-            self.responder.count_relayed(relayed, visit.lane);
+            let sent = Sent {
+                status: session.response_written().map_or(0, |written| written.status.as_u16()),
+                bytes: session.body_bytes_sent() as u64,
+                received: session.body_bytes_read() as u64,
+                cache: ctx.cache,
+                ..Sent::default()
+            };
+            self.responder.count_relayed(relayed, &visit.facts, visit.lane, sent);
         }
-        self.responder.metrics().observe(visit.since.elapsed());
     }
 }
 
@@ -406,6 +418,9 @@ async fn write(ready: Ready, session: &mut Session, visit: &Visit) -> Result<()>
     session.write_response_header(ready.header, is_empty).await?;
     if is_empty { Ok(()) } else { session.write_response_body(Some(ready.body), true).await }
 }
+
+/// What is said in logs of answers that the cache has nothing to do with.
+const PASS: &str = "pass";
 
 /// How long a client may be silent that speaks another protocol by now, and how long Pingora keeps a connection of which
 /// the door says that it stays.

@@ -99,7 +99,7 @@ impl Reloader {
     ) -> io::Result<(Self, LoadReport)> {
         let mut loader = Loader::new(gateway);
         let (snapshot, report) = loader.load(Timestamp::now().as_second(), progress)?;
-        let live = Live::default().next(snapshot, &metrics);
+        let live = Live::default().next(snapshot);
         log::diagnostics(&report.diagnostics, &[]);
         let reloader = Reloader {
             root: gateway.routes.clone(),
@@ -189,9 +189,7 @@ impl Reloader {
             return Ok(report);
         }
         let before = self.live.load_full();
-        let next = Arc::new(before.next(snapshot, &self.metrics));
-        self.live.store(next.clone());
-        before.retire_for(&next);
+        self.live.store(Arc::new(before.next(snapshot)));
         log::reloaded(&report);
         log::diagnostics(&report.diagnostics, &state.diagnostics);
         state.diagnostics.clone_from(&report.diagnostics);
@@ -201,10 +199,11 @@ impl Reloader {
 
     /// Shows what is live to whoever asks.
     fn publish(&self, report: &LoadReport) {
-        let snapshot = &self.live.load().snapshot;
+        let live = self.live.load();
+        let snapshot = &live.snapshot;
         let result = if report.is_whole() { ReloadResult::Ok } else { ReloadResult::Partial };
         let errors = report.errors();
-        self.metrics.set_snapshot(snapshot);
+        self.metrics.set_live(snapshot, &live.counters);
         self.metrics.set_findings(&report.faulty, errors, report.diagnostics.len() - errors);
         self.metrics.reloaded(result, Timestamp::now().as_second(), report.elapsed);
         self.monitor.loaded(snapshot, report, result);

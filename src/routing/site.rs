@@ -137,6 +137,11 @@ impl SiteTable {
         self.canonicalizer.canonicalize(target, Form::Wire, &mut url).is_ok() && self.mappings.get(url.key()).is_some()
     }
 
+    /// Its rules by number: where each stands, and its pattern as the file has it.
+    pub fn rules(&self) -> impl Iterator<Item = (Option<Source<'_>>, &str)> {
+        self.rule_actions.iter().map(|rule| (self.source(rule.line), rule.label.as_str()))
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

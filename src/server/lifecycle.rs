@@ -24,6 +24,7 @@ use super::warm::Warm;
 use crate::config::{Gateway, Process};
 use crate::door::{Drain, Workers};
 use crate::monitor::Monitor;
+use crate::telemetry::Pipeline;
 
 /// Who stops the gateway.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub(super) struct Serving {
     pub(super) workers: Workers,
     pub(super) admin_drain: Arc<Drain>,
     pub(super) admin_workers: Workers,
+    /// What is told of requests.
+    pub(super) pipeline: Arc<Pipeline>,
 }
 
 /// By whom the gateway can be replaced, and whom it replaces.
@@ -240,9 +243,10 @@ impl Serving {
     async fn end(self) {
         self.drain.end();
         self.admin_drain.end();
-        let joined = tokio::task::spawn_blocking(|| {
+        let joined = tokio::task::spawn_blocking(move || {
             self.workers.join();
             self.admin_workers.join();
+            self.pipeline.end();
         });
         // A worker that failed has been reported.
         let _ = joined.await;

@@ -34,7 +34,7 @@ use crate::relay::{
 };
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
-use crate::telemetry::{Metrics, names};
+use crate::telemetry::{Metrics, Pipeline, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
@@ -43,6 +43,7 @@ use warm::Warm;
 mod lifecycle;
 mod service_manager;
 mod sockets;
+mod telemetry;
 pub mod upgrade;
 mod warm;
 mod welcome;
@@ -176,11 +177,12 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     };
 
     let clock = Arc::new(Clock::new());
-    let responder = Arc::new(Responder::new(gateway, reloader.live().clone(), metrics.clone(), clock.clone()));
+    let pipeline = telemetry::start(gateway, threads(gateway), &metrics)?;
+    let live = reloader.live().clone();
+    let responder = Arc::new(Responder::new(gateway, live, metrics.clone(), pipeline.clone(), clock.clone()));
     let guard = responder.guard().clone();
-    metrics.add_gauge(names::GUARD_RATE_ENTRIES, "Clients whose rates are remembered.", move || {
-        guard.rate_entries(Instant::now())
-    })?;
+    metrics
+        .add_readings(vec![(names::GUARD_RATE_ENTRIES, Box::new(move || guard.rate_entries(Instant::now()) as f64))])?;
     let platforms = Platforms::new(gateway, metrics.clone());
     let cache = Cache::new(cache::Settings {
         bytes: gateway.cache.bytes,
@@ -198,12 +200,12 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
     let admin_drain = Drain::new();
-    let admin = Admin::open(gateway, monitor.clone(), metrics, cache, &admin_drain)?;
+    let admin = Admin::open(gateway, monitor.clone(), metrics, cache, reloader.live().clone(), &admin_drain)?;
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
     let listening =
         sockets.public.iter().filter_map(|listener| Some((listener.origin.kind, listener.inet()?))).collect();
     let admin_address = sockets.admin.inet().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
-    let serving = accept(gateway, sockets, &door, drain, &admin, admin_drain)?;
+    let serving = accept(gateway, sockets, (&door, drain), (&admin, admin_drain), pipeline)?;
 
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
@@ -253,10 +255,9 @@ fn load(
 fn accept(
     gateway: &Gateway,
     mut sockets: Sockets,
-    door: &Arc<Door>,
-    drain: Arc<Drain>,
-    admin: &Arc<AdminService>,
-    admin_drain: Arc<Drain>,
+    (door, drain): (&Arc<Door>, Arc<Drain>),
+    (admin, admin_drain): (&Arc<AdminService>, Arc<Drain>),
+    pipeline: Arc<Pipeline>,
 ) -> anyhow::Result<Serving> {
     sockets.extend(gateway)?;
     let start = || {
@@ -266,7 +267,7 @@ fn accept(
         Ok::<_, std::io::Error>((workers, admin_workers))
     };
     match start() {
-        Ok((workers, admin_workers)) => Ok(Serving { sockets, drain, workers, admin_drain, admin_workers }),
+        Ok((workers, admin_workers)) => Ok(Serving { sockets, drain, workers, admin_drain, admin_workers, pipeline }),
         Err(error) => {
             drain.end();
             admin_drain.end();
@@ -386,8 +387,9 @@ mod tests {
         fs::write(routes.path().join("b.toml"), site("b")).unwrap();
         one.reloader.reload_now().unwrap();
         assert!(get(one.http[1], "b.example", "/").contains("https://new.example/b\r\n"));
-        let metrics = get(one.admin, "localhost", "/metrics");
-        assert!(metrics.contains(r#"waypost_requests_total{outcome="redirect",site="a"} 2"#), "{metrics}");
+        let metrics = get(one.admin, "localhost", "/metrics/sites");
+        let line = r#"waypost_site_requests_total{site="a",owner="",outcome="redirect",status="3xx",protocol="http/1.1",lane="fast"} 2"#;
+        assert!(metrics.contains(line), "{metrics}");
         assert!(get(one.admin, "localhost", "/readyz").starts_with("HTTP/1.1 200 "));
         let address = one.http[0];
         one.stop();

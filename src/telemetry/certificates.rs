@@ -5,9 +5,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use prometheus::{GaugeVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, IntGauge, Registry};
 
-use super::{metrics::register, names};
+use super::{families::register, names};
 
 /// Names whose certificates' expiry is shown, at most. They come from certificate files, never from requests.
 pub const MAX_EXPIRIES: usize = 10_000;
@@ -24,17 +24,11 @@ pub struct CertificateGauges {
 
 impl CertificateGauges {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let expiry = format!(
-            "Unix time at which the live certificate of a name expires; of more than {MAX_EXPIRIES} names, the first of each certificate go before."
-        );
-        let expiry = Opts::new(names::CERTIFICATE_EXPIRY, expiry);
-        let faulty = "Certificate and key files that have errors.";
-        let unreadable = "1 while the folder of certificates can't be read, else 0; what was live stays live.";
         Ok(CertificateGauges {
-            expiry: register(registry, GaugeVec::new(expiry, &[names::NAME])?)?,
-            live: register(registry, IntGauge::new(names::CERTIFICATES, "Certificates that are live.")?)?,
-            faulty: register(registry, IntGauge::new(names::CERTIFICATES_FAULTY, faulty)?)?,
-            unreadable: register(registry, IntGauge::new(names::CERTIFICATES_UNREADABLE, unreadable)?)?,
+            expiry: register(registry, names::CERTIFICATE_EXPIRY.gauges()?)?,
+            live: register(registry, names::CERTIFICATES.int_gauge()?)?,
+            faulty: register(registry, names::CERTIFICATES_FAULTY.int_gauge()?)?,
+            unreadable: register(registry, names::CERTIFICATES_UNREADABLE.int_gauge()?)?,
             named: Mutex::default(),
         })
     }

@@ -1,8 +1,8 @@
 //! Connections in numbers: who came, who was let in, what TLS they speak, which limit ended them.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::{metrics::register, names};
+use super::{families::register, names};
 
 /// The ways that a request can take through the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,30 +91,19 @@ pub struct Connections {
     open: [IntGauge; 2],
     refused: [IntCounter; REFUSED.len()],
     limits: [IntCounter; LIMITS.len()],
-    lanes: [IntCounter; LANES.len()],
     handshakes: IntCounterVec,
     failures: [IntCounter; FAILURES.len()],
 }
 
 impl Connections {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let accepted = counters(registry, names::CONNECTIONS_ACCEPTED, "Connections accepted.", names::LISTENER)?;
-        let open = register(
-            registry,
-            IntGaugeVec::new(Opts::new(names::CONNECTIONS_OPEN, "Connections that are open."), &[names::LISTENER])?,
-        )?;
-        let refused =
-            counters(registry, names::CONNECTIONS_REFUSED, "Connections closed before anything else.", names::REASON)?;
-        let limits = counters(registry, names::LIMITS, "Times that a client met a limit.", names::LIMIT)?;
-        let lanes = counters(registry, names::LANE_REQUESTS, "Requests, by the way that they took.", names::LANE)?;
-        let handshakes = register(
-            registry,
-            IntCounterVec::new(
-                Opts::new(names::TLS_HANDSHAKES, "TLS handshakes that succeeded."),
-                &[names::VERSION, names::CIPHER, names::RESUMED],
-            )?,
-        )?;
-        let failures = counters(registry, names::TLS_HANDSHAKE_FAILURES, "TLS handshakes that failed.", names::REASON)?;
+        let counters = |family: names::Family| register(registry, family.counters()?);
+        let accepted = counters(names::CONNECTIONS_ACCEPTED)?;
+        let open = register(registry, names::CONNECTIONS_OPEN.int_gauges()?)?;
+        let refused = counters(names::CONNECTIONS_REFUSED)?;
+        let limits = counters(names::LIMITS)?;
+        let handshakes = counters(names::TLS_HANDSHAKES)?;
+        let failures = counters(names::TLS_HANDSHAKE_FAILURES)?;
         Ok(Connections {
             accepted: bound(&accepted, LISTENERS)?,
             open: [
@@ -123,7 +112,6 @@ impl Connections {
             ],
             refused: bound(&refused, REFUSED.map(|(_, name)| name))?,
             limits: bound(&limits, LIMITS.map(|(_, name)| name))?,
-            lanes: bound(&lanes, LANES.map(|(_, name)| name))?,
             handshakes,
             failures: bound(&failures, FAILURES.map(|(_, name)| name))?,
         })
@@ -145,11 +133,6 @@ impl Connections {
         self.limits[limit as usize].inc();
     }
 
-    /// Counts a request.
-    pub fn request(&self, lane: Lane) {
-        self.lanes[lane as usize].inc();
-    }
-
     /// Counts a handshake; version and cipher are names of what we offer, so there are few.
     pub fn handshake(&self, version: &str, cipher: &str, resumed: bool) {
         let labels = [version, cipher, if resumed { "true" } else { "false" }];
@@ -169,10 +152,6 @@ impl HandshakeFailure {
     pub fn name(self) -> &'static str {
         FAILURES[self as usize].1
     }
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
-    register(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
 }
 
 /// All series are there from the start, so that a rate over them never misses the first one.

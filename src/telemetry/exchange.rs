@@ -78,7 +78,7 @@ pub struct Exchange<'a> {
     pub line: u32,
     /// The platform that was asked.
     pub platform: &'a str,
-    /// `Cache-Status` of the answer (RFC 9211).
+    /// What the cache had to do with it: `hit`, `miss` and others as `cache::Source` names them, `pass`, or nothing.
     pub cache: &'a [u8],
     /// `Referer`.
     pub referer: &'a [u8],
@@ -88,6 +88,40 @@ pub struct Exchange<'a> {
     pub tags: &'a str,
     /// Id of the trace that it belongs to, in hexadecimal digits (W3C Trace Context); empty if there is none.
     pub trace: &'a str,
+}
+
+impl Default for Exchange<'_> {
+    /// An empty one.
+    fn default() -> Self {
+        Exchange {
+            at: 0,
+            took: 0,
+            status: 0,
+            outcome: Outcome::BadRequest,
+            reason: None,
+            lane: Lane::Fast,
+            protocol: Protocol::default(),
+            secure: false,
+            unmapped: false,
+            client: None,
+            sent: 0,
+            received: 0,
+            site: "",
+            method: "",
+            host: b"",
+            target: b"",
+            key: b"",
+            location: "",
+            file: "",
+            line: 0,
+            platform: "",
+            cache: b"",
+            referer: b"",
+            user_agent: b"",
+            tags: "",
+            trace: "",
+        }
+    }
 }
 
 impl Exchange<'_> {

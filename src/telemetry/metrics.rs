@@ -1,25 +1,27 @@
 //! The registry and its handles.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     core::{Collector, Desc},
+    process_collector::ProcessCollector,
     proto::MetricFamily,
 };
 
-use super::{CertificateGauges, Connections, PlatformFamilies, names};
-use crate::model::{Outcome, Reason};
+use super::{
+    CertificateGauges, Connections, Exchange, PlatformFamilies, Reading, SiteCounters,
+    families::{Readings, register},
+    latencies::Latencies,
+    names,
+    sites::LiveSites,
+};
 use crate::routing::Snapshot;
-
-/// Upper bounds in seconds. A redirect takes tens of microseconds; what takes seconds is a slow client.
-const DURATION_BUCKETS: [f64; 16] =
-    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// What came of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +49,9 @@ impl ReloadResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    families: SiteFamilies,
+    requests: Arc<Requests>,
     rules: IntCounterVec,
-    no_site: Arc<SiteCounters>,
     connections: Connections,
-    duration: Histogram,
     snapshot: SnapshotGauges,
     reloads: IntCounterVec,
     reload_last: Gauge,
@@ -66,11 +66,21 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct SnapshotGauges {
-    sites: IntGauge,
     hosts: IntGauge,
     mappings: IntGauge,
     rules: IntGauge,
     mapping_bytes: IntGauge,
+}
+
+/// What is counted of requests.
+#[derive(Debug, Default)]
+struct Requests {
+    live: Mutex<LiveSites>,
+    /// What is counted of hosts that no site has.
+    no_site: SiteCounters,
+    /// What was counted of sites that are gone for good.
+    gone: SiteCounters,
+    latencies: Latencies,
 }
 
 impl Metrics {
@@ -80,89 +90,46 @@ impl Metrics {
     /// Only if a name were registered twice or malformed: a mistake in this module.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let requests = register(
-            &registry,
-            IntCounterVec::new(
-                Opts::new(names::REQUESTS, "Answered requests, by site and kind of answer."),
-                &[names::SITE, names::OUTCOME],
-            )?,
-        )?;
-        let refused = Opts::new(names::GUARD_REFUSED, "Requests that the guard did not admit, by site and reason.");
-        let refused = register(&registry, IntCounterVec::new(refused, &[names::SITE, names::REASON])?)?;
-        let shadowed = Opts::new(
-            names::GUARD_SHADOWED,
-            "Requests that the guard would not have admitted, had a shadow been in force, by site and reason.",
-        );
-        let shadowed = register(&registry, IntCounterVec::new(shadowed, &[names::SITE, names::REASON])?)?;
-        let waf = Opts::new(names::WAF_REQUESTS, "Requests to platforms, by site and what the firewall did with them.");
-        let waf = register(&registry, IntCounterVec::new(waf, &[names::SITE, names::ACTION])?)?;
-        let families = SiteFamilies { requests, refused, shadowed, waf };
-        let rules = Opts::new(
-            names::GUARD_RULES,
-            "Requests that a request rule holds for, by rule, action, and whether the rule only counts.",
-        );
-        let rules = register(&registry, IntCounterVec::new(rules, &[names::RULE, names::ACTION, names::SHADOW])?)?;
-        let duration =
-            HistogramOpts::new(names::REQUEST_DURATION, "Seconds from a request's head to the end of its answer.")
-                .buckets(DURATION_BUCKETS.to_vec());
-        let build = register(
-            &registry,
-            IntGaugeVec::new(Opts::new(names::BUILD_INFO, "The running program."), &[names::VERSION])?,
-        )?;
+        let requests: Arc<Requests> = Arc::default();
+        registry.register(Box::new(RequestCollector::new(requests.clone())?))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let build = register(&registry, names::BUILD_INFO.int_gauges()?)?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
-        let gauge = |name, help| register(&registry, IntGauge::new(name, help)?);
+        let int_gauge = |family: names::Family| register(&registry, family.int_gauge()?);
         let snapshot = SnapshotGauges {
-            sites: gauge(names::SNAPSHOT_SITES, "Sites that are live.")?,
-            hosts: gauge(names::SNAPSHOT_HOSTS, "Hosts that are live, a wildcard counted once.")?,
-            mappings: gauge(names::SNAPSHOT_MAPPINGS, "Exact mappings that are live.")?,
-            rules: gauge(names::SNAPSHOT_RULES, "Rules that are live.")?,
-            mapping_bytes: gauge(names::SNAPSHOT_MAPPING_BYTES, "Bytes of memory of the live mapping tables.")?,
+            hosts: int_gauge(names::SNAPSHOT_HOSTS)?,
+            mappings: int_gauge(names::SNAPSHOT_MAPPINGS)?,
+            rules: int_gauge(names::SNAPSHOT_RULES)?,
+            mapping_bytes: int_gauge(names::SNAPSHOT_MAPPING_BYTES)?,
         };
-        let reloads = Opts::new(names::RELOADS, "Reloads that changed something or failed, the first load included.");
-        let reloads = register(&registry, IntCounterVec::new(reloads, &[names::RESULT])?)?;
+        let reloads = register(&registry, names::RELOADS.counters()?)?;
         // All results are there from the start, so that a rate over them never misses the first one.
         for result in [ReloadResult::Ok, ReloadResult::Partial, ReloadResult::Failed] {
             reloads.get_metric_with_label_values(&[result.name()])?;
         }
-        let seconds = |name, help| register(&registry, Gauge::new(name, help)?);
+        let gauge = |family: names::Family| register(&registry, family.gauge()?);
         Ok(Metrics {
-            no_site: SiteCounters::new("", &families),
+            rules: register(&registry, names::GUARD_RULES.counters()?)?,
             connections: Connections::new(&registry)?,
-            duration: register(&registry, Histogram::with_opts(duration)?)?,
-            reload_last: seconds(names::RELOAD_LAST, "Unix time of the last reload.")?,
-            reload_last_success: seconds(
-                names::RELOAD_LAST_SUCCESS,
-                "Unix time of the last reload without a faulty site.",
-            )?,
-            reload_duration: seconds(names::RELOAD_DURATION, "Seconds that the last reload took.")?,
-            faulty: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new(names::SITE_FAULTY, "1 for each site whose files have errors."),
-                    &[names::SITE],
-                )?,
-            )?,
+            reload_last: gauge(names::RELOAD_LAST)?,
+            reload_last_success: gauge(names::RELOAD_LAST_SUCCESS)?,
+            reload_duration: gauge(names::RELOAD_DURATION)?,
+            faulty: register(&registry, names::SITE_FAULTY.int_gauges()?)?,
             faulty_now: Mutex::default(),
-            diagnostics: register(
-                &registry,
-                GaugeVec::new(
-                    Opts::new(names::DIAGNOSTICS, "Findings in the routes, by severity."),
-                    &[names::SEVERITY],
-                )?,
-            )?,
+            diagnostics: register(&registry, names::DIAGNOSTICS.gauges()?)?,
             certificates: CertificateGauges::new(&registry)?,
             platforms: PlatformFamilies::new(&registry)?,
+            requests,
             registry,
-            families,
-            rules,
             snapshot,
             reloads,
         })
     }
 
-    /// Fresh counters for a site.
-    pub fn site(&self, id: &str) -> Arc<SiteCounters> {
-        SiteCounters::new(id, &self.families)
+    /// Counts a request and its answer. `site` is what is counted of its site, [`Metrics::no_site`] if it has none.
+    pub fn count(&self, site: &SiteCounters, exchange: &Exchange<'_>) {
+        site.count(exchange);
+        self.requests.latencies.observe(exchange.outcome, exchange.took);
     }
 
     /// Counts a request that a request rule holds for. There are as many series as operators wrote rules.
@@ -173,7 +140,7 @@ impl Metrics {
 
     /// The counters of requests that no site is asked for.
     pub fn no_site(&self) -> &SiteCounters {
-        &self.no_site
+        &self.requests.no_site
     }
 
     /// The counters of connections and lanes.
@@ -181,19 +148,14 @@ impl Metrics {
         &self.connections
     }
 
-    /// Notes how long a request took.
-    pub fn observe(&self, took: Duration) {
-        self.duration.observe(took.as_secs_f64());
-    }
-
-    /// Shows the size of a snapshot that went live.
-    pub fn set_snapshot(&self, snapshot: &Snapshot) {
-        let SnapshotGauges { sites, hosts, mappings, rules, mapping_bytes } = &self.snapshot;
-        sites.set(snapshot.sites().len() as i64);
+    /// Shows the sites that went live, and what is counted of each.
+    pub fn set_live(&self, snapshot: &Arc<Snapshot>, counters: &[Arc<SiteCounters>]) {
+        let SnapshotGauges { hosts, mappings, rules, mapping_bytes } = &self.snapshot;
         hosts.set(snapshot.host_count() as i64);
         mappings.set(snapshot.mapping_count() as i64);
         rules.set(snapshot.rule_count() as i64);
         mapping_bytes.set(snapshot.mapping_bytes() as i64);
+        lock(&self.requests.live).replace(snapshot.clone(), counters.to_vec());
     }
 
     /// Counts a reload that ended at `now` (Unix seconds).
@@ -247,20 +209,15 @@ impl Metrics {
         self.registry.register(Box::new(collector))
     }
 
-    /// Shows a gauge that is read whenever somebody asks for it.
+    /// Shows numbers that are read whenever somebody asks for them.
     ///
     /// # Errors
     /// If one of that name is there already.
-    pub fn add_gauge(
-        &self,
-        name: &str,
-        help: &str,
-        read: impl Fn() -> usize + Send + Sync + 'static,
-    ) -> Result<(), prometheus::Error> {
-        self.add(Reading { gauge: IntGauge::new(name, help)?, read })
+    pub fn add_readings(&self, readings: Vec<Reading>) -> Result<(), prometheus::Error> {
+        self.add(Readings::new(readings)?)
     }
 
-    /// Everything in the text format of Prometheus.
+    /// What there is of the node, in the text format of Prometheus.
     ///
     /// # Errors
     /// If a metric can't be written, which would be a mistake in this module.
@@ -269,37 +226,77 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+
+    /// What there is of each site, in the text format of Prometheus.
+    pub fn sites_text(&self) -> String {
+        lock(&self.requests.live).text(self.no_site(), Timestamp::now().as_second())
+    }
 }
 
-pub(super) fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M, prometheus::Error> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
+/// Shows [`Requests`].
+struct RequestCollector {
+    requests: Arc<Requests>,
+    descs: Vec<Desc>,
 }
 
-/// A gauge that is read whenever somebody asks for it.
-struct Reading<F> {
-    gauge: IntGauge,
-    read: F,
+impl RequestCollector {
+    fn new(requests: Arc<Requests>) -> Result<Self, prometheus::Error> {
+        let families = [
+            names::REQUESTS,
+            names::REQUEST_DURATION,
+            names::RESPONSE_BYTES,
+            names::REQUEST_BYTES,
+            names::UNMAPPED,
+            names::GUARD_REFUSED,
+            names::GUARD_SHADOWED,
+            names::WAF_REQUESTS,
+            names::SITES,
+        ];
+        Ok(RequestCollector { requests, descs: families.iter().map(names::Family::desc).collect::<Result<_, _>>()? })
+    }
 }
 
-impl<F: Fn() -> usize + Send + Sync> Collector for Reading<F> {
+impl Collector for RequestCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
+        self.descs.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.gauge.set(i64::try_from((self.read)()).unwrap_or(i64::MAX));
-        self.gauge.collect()
+        let Requests { live, no_site, gone, latencies } = &*self.requests;
+        let sum = SiteCounters::default();
+        let snapshot = {
+            let mut live = lock(live);
+            live.sum(&sum, gone);
+            live.snapshot.clone()
+        };
+        sum.absorb(no_site);
+        let refusals: Vec<_> = sum.refusals().collect();
+        let mut sites: BTreeMap<(Option<u16>, &str), usize> = BTreeMap::new();
+        let now = Timestamp::now().as_second();
+        for site in snapshot.sites() {
+            *sites.entry((site.wave, site.lifecycle.at(now).name())).or_default() += 1;
+        }
+        let wave = |wave: Option<u16>| wave.map(|wave| wave.to_string()).unwrap_or_default();
+        let sites: Vec<(String, &str, usize)> =
+            sites.into_iter().map(|((number, phase), count)| (wave(number), phase, count)).collect();
+        vec![
+            names::REQUESTS.with(sum.requests().map(|(labels, count)| (labels.to_vec(), count as f64))),
+            names::REQUEST_DURATION
+                .with_histograms(latencies.histograms().map(|(outcome, histogram)| (vec![outcome.name()], histogram))),
+            names::RESPONSE_BYTES.with([(vec![], sum.sent() as f64)]),
+            names::REQUEST_BYTES.with([(vec![], sum.received() as f64)]),
+            names::UNMAPPED.with([(vec![], sum.unmapped() as f64)]),
+            names::GUARD_REFUSED.with(refusals.iter().map(|(reason, count, _)| (vec![reason.name()], *count as f64))),
+            names::GUARD_SHADOWED.with(refusals.iter().map(|(reason, _, count)| (vec![reason.name()], *count as f64))),
+            names::WAF_REQUESTS.with(sum.waf_actions().map(|(action, count)| (vec![action.name()], count as f64))),
+            names::SITES.with(sites.iter().map(|(wave, phase, count)| (vec![wave.as_str(), *phase], *count as f64))),
+        ]
     }
 }
 
-/// Counters that each site has.
-#[derive(Clone, Debug)]
-struct SiteFamilies {
-    requests: IntCounterVec,
-    refused: IntCounterVec,
-    shadowed: IntCounterVec,
-    waf: IntCounterVec,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What stands there is whole whatever happened to another thread.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the firewall did with a request.
@@ -335,130 +332,64 @@ impl WafAction {
     }
 }
 
-/// The request counters of one site.
-///
-/// A counter is bound when what it counts first happens: 5,000 sites with twelve outcomes each would be 60,000 series at
-/// once, most of them zero for ever.
-#[derive(Debug)]
-pub struct SiteCounters {
-    site: Box<str>,
-    outcomes: [OnceLock<IntCounter>; Outcome::ALL.len()],
-    reasons: [OnceLock<IntCounter>; Reason::ALL.len()],
-    shadows: [OnceLock<IntCounter>; Reason::ALL.len()],
-    actions: [OnceLock<IntCounter>; WafAction::ALL.len()],
-    /// Where counters come from; none once the site is removed, so that a late request can't bring a series back.
-    families: Mutex<Option<SiteFamilies>>,
-}
-
-impl SiteCounters {
-    fn new(site: &str, families: &SiteFamilies) -> Arc<Self> {
-        Arc::new(SiteCounters {
-            site: site.into(),
-            outcomes: Default::default(),
-            reasons: Default::default(),
-            shadows: Default::default(),
-            actions: Default::default(),
-            families: Mutex::new(Some(families.clone())),
-        })
-    }
-
-    /// Counts a request.
-    pub fn count(&self, outcome: Outcome) {
-        self.inc(&self.outcomes[outcome as usize], |families| &families.requests, outcome.name());
-    }
-
-    /// Counts a request that the guard refused.
-    pub fn deny(&self, reason: Reason) {
-        self.inc(&self.reasons[reason as usize], |families| &families.refused, reason.name());
-    }
-
-    /// Counts a request that the guard would have refused, had not the reason been one that only counts.
-    pub fn shadow(&self, reason: Reason) {
-        self.inc(&self.shadows[reason as usize], |families| &families.shadowed, reason.name());
-    }
-
-    /// Counts what the firewall did with a request.
-    pub fn waf(&self, action: WafAction) {
-        self.inc(&self.actions[action as usize], |families| &families.waf, action.name());
-    }
-
-    fn inc(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
-        match counter.get() {
-            Some(counter) => counter.inc(),
-            None => self.inc_first(counter, family, label),
-        }
-    }
-
-    #[cold]
-    fn inc_first(&self, counter: &OnceLock<IntCounter>, family: fn(&SiteFamilies) -> &IntCounterVec, label: &str) {
-        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.as_ref().map(family);
-        let bound = family.and_then(|family| family.get_metric_with_label_values(&[&*self.site, label]).ok());
-        if let Some(bound) = bound {
-            counter.get_or_init(|| bound).inc();
-        }
-    }
-
-    /// Removes the site's series. Requests that are still under way count nowhere.
-    pub fn retire(&self) {
-        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(families) = families else { return };
-        let remove = |family: &IntCounterVec, counter: &OnceLock<IntCounter>, label| {
-            if counter.get().is_some() {
-                // An error means that it is not there, which is what is wanted.
-                let _ = family.remove_label_values(&[&*self.site, label]);
-            }
-        };
-        for outcome in Outcome::ALL {
-            remove(&families.requests, &self.outcomes[outcome as usize], outcome.name());
-        }
-        for reason in Reason::ALL {
-            remove(&families.refused, &self.reasons[reason as usize], reason.name());
-            remove(&families.shadowed, &self.shadows[reason as usize], reason.name());
-        }
-        for action in WafAction::ALL {
-            remove(&families.waf, &self.actions[action as usize], action.name());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Outcome, Reason};
+    use crate::telemetry::{Lane, Protocol};
 
     fn text(metrics: &Metrics) -> String {
         String::from_utf8(metrics.text().unwrap()).unwrap()
     }
 
+    fn exchange(outcome: Outcome, status: u16) -> Exchange<'static> {
+        Exchange { outcome, status, took: 60, sent: 5, ..Exchange::default() }
+    }
+
     #[test]
-    fn a_series_begins_with_the_first_request_and_ends_with_its_site() {
+    fn the_node_is_the_sum_of_its_sites_also_of_those_that_are_gone() {
         let metrics = Metrics::new().unwrap();
-        let site = metrics.site("county/jyj");
-        assert!(!text(&metrics).contains("county/jyj"));
-        site.count(Outcome::Redirect);
-        site.count(Outcome::Redirect);
-        site.count(Outcome::Gone);
-        metrics.no_site().count(Outcome::UnknownHost);
-        let shown = text(&metrics);
-        for line in [
-            r#"waypost_requests_total{outcome="redirect",site="county/jyj"} 2"#,
-            r#"waypost_requests_total{outcome="gone",site="county/jyj"} 1"#,
-            r#"waypost_requests_total{outcome="unknown_host",site=""} 1"#,
+        let (one, other) = (Arc::<SiteCounters>::default(), Arc::<SiteCounters>::default());
+        let snapshot = Arc::<Snapshot>::default();
+        metrics.set_live(&snapshot, &[one.clone(), other.clone()]);
+        metrics.count(&one, &exchange(Outcome::Redirect, 301));
+        metrics.count(&one, &exchange(Outcome::Redirect, 302));
+        metrics.count(&one, &Exchange { unmapped: true, ..exchange(Outcome::NotFound, 404) });
+        let way = Exchange { lane: Lane::Http2, protocol: Protocol::Http2, ..exchange(Outcome::Redirect, 301) };
+        metrics.count(&other, &way);
+        metrics.count(metrics.no_site(), &exchange(Outcome::UnknownHost, 404));
+        one.deny(Reason::Rate);
+        metrics.no_site().shadow(Reason::Rate);
+        let lines = [
+            r#"waypost_requests_total{outcome="redirect",status="3xx",protocol="http/1.1",lane="fast"} 2"#,
+            r#"waypost_requests_total{outcome="redirect",status="3xx",protocol="http/2",lane="http2"} 1"#,
+            r#"waypost_requests_total{outcome="unknown_host",status="4xx",protocol="http/1.1",lane="fast"} 1"#,
+            r#"waypost_request_duration_seconds_bucket{outcome="redirect",le="0.00005"} 0"#,
+            r#"waypost_request_duration_seconds_bucket{outcome="redirect",le="0.0001"} 3"#,
+            r#"waypost_request_duration_seconds_count{outcome="redirect"} 3"#,
+            "waypost_unmapped_total 1",
+            "waypost_response_body_bytes_total 25",
+            r#"waypost_guard_refused_total{reason="rate"} 1"#,
+            r#"waypost_guard_refused_total{reason="probe"} 0"#,
+            r#"waypost_guard_shadowed_total{reason="rate"} 1"#,
             concat!(r#"waypost_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
             r#"waypost_reloads_total{result="failed"} 0"#,
-        ] {
+            "process_cpu_seconds_total",
+        ];
+        let shown = text(&metrics);
+        for line in lines {
             assert!(shown.contains(line), "{line} in\n{shown}");
         }
-        site.deny(Reason::Rate);
-        assert!(text(&metrics).contains(r#"waypost_guard_refused_total{reason="rate",site="county/jyj"} 1"#));
-        site.shadow(Reason::Rate);
-        assert!(text(&metrics).contains(r#"waypost_guard_shadowed_total{reason="rate",site="county/jyj"} 1"#));
-        site.retire();
-        site.shadow(Reason::Rate);
-        site.deny(Reason::Rate);
-        site.count(Outcome::Redirect);
-        site.count(Outcome::NotFound);
-        assert!(!text(&metrics).contains("county/jyj"));
+        metrics.set_live(&snapshot, &[other]);
+        // A request that began before its site went.
+        metrics.count(&one, &exchange(Outcome::Gone, 410));
+        let shown = text(&metrics);
+        assert!(shown.contains(r#"outcome="gone",status="4xx",protocol="http/1.1",lane="fast"} 1"#), "{shown}");
+        drop(one);
+        for _ in 0..2 {
+            let shown = text(&metrics);
+            assert!(shown.contains(lines[0]) && shown.contains("waypost_unmapped_total 1"), "{shown}");
+        }
     }
 
     #[test]

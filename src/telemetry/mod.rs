@@ -4,9 +4,9 @@
 //! log ([`access_log`]).
 //! Never does: HTTP (`admin` shows the registry), or anything for a log or a database on a thread that answers.
 //!
-//! Invariants: counting a request takes no lock, allocates nothing and formats no label, except for the first request
-//! of its kind on its site; every label is an enum, the id of a site, a platform, an origin or a name in a certificate file, so the number of
-//! series is bounded by what operators wrote; the series of a removed site, origin or certificate are removed.
+//! Invariants: counting a request takes no lock, allocates nothing and formats no label; every label is an enum, or comes from what
+//! operators wrote: a site, its owner, a platform, an origin, a rule, a name in a certificate file; the series of what is removed are
+//! removed. Those who want to know of each request ([`Exchange`]) are told on a thread of their own ([`Pipeline`]).
 //!
 //! Called by: `answer` for each request, `door` for each connection, `relay` for each request to a platform, `reload` for each reload.
 
@@ -14,16 +14,25 @@ pub mod access_log;
 mod certificates;
 mod connections;
 mod exchange;
+mod families;
 mod journal;
+mod latencies;
+mod loops;
 mod metrics;
 pub mod names;
 mod pipeline;
 mod platforms;
+mod routes;
+mod sites;
 
 pub use certificates::{CertificateGauges, MAX_EXPIRIES};
 pub use connections::{Connections, HandshakeFailure, Lane, Limit, Refused};
 pub use exchange::{Exchange, Protocol};
+pub use families::Reading;
 pub use journal::Journal;
-pub use metrics::{Metrics, ReloadResult, SiteCounters, WafAction};
+pub use loops::{LoopDetector, LoopsSeen};
+pub use metrics::{Metrics, ReloadResult, WafAction};
 pub use pipeline::{Consumer, Pipeline};
 pub use platforms::{PlatformError, PlatformFamilies, PlatformMetrics, PlatformOutcome};
+pub use routes::{RouteCount, RouteCounters};
+pub use sites::SiteCounters;

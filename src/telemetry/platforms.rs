@@ -2,11 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::{metrics::register, names};
+use super::{families::register, names};
 
 /// What came of a request to a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,44 +120,18 @@ pub struct PlatformMetrics {
 
 impl PlatformFamilies {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let platform = [names::PLATFORM];
-        let counter =
-            |name, help, labels: &[&str]| register(registry, IntCounterVec::new(Opts::new(name, help), labels)?);
-        let gauge = |name, help, labels: &[&str]| register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
-        let duration = HistogramOpts::new(
-            names::PLATFORM_DURATION,
-            "Seconds from a request's turn to the head of the platform's answer, retries included.",
-        );
+        let counters = |family: names::Family| register(registry, family.counters()?);
+        let gauges = |family: names::Family| register(registry, family.int_gauges()?);
         Ok(PlatformFamilies {
-            requests: counter(
-                names::PLATFORM_REQUESTS,
-                "Requests to platforms, by what came of them.",
-                &[names::PLATFORM, names::OUTCOME],
-            )?,
-            errors: counter(
-                names::PLATFORM_ERRORS,
-                "Tries of requests that got no answer, by why.",
-                &[names::PLATFORM, names::ERROR],
-            )?,
-            retries: counter(names::PLATFORM_RETRIES, "Requests to platforms that were tried again.", &platform)?,
-            broken: counter(
-                names::PLATFORM_BROKEN,
-                "Answers of platforms that were broken off because their bodies could not be rewritten or compressed.",
-                &platform,
-            )?,
-            ejections: counter(
-                names::PLATFORM_EJECTIONS,
-                "Times that an origin was left alone because requests to it failed.",
-                &[names::PLATFORM, names::ORIGIN],
-            )?,
-            duration: register(registry, HistogramVec::new(duration.buckets(DURATION_BUCKETS.to_vec()), &platform)?)?,
-            up: gauge(
-                names::PLATFORM_ORIGIN_UP,
-                "Whether an origin gets requests (1) or is unwell or left alone (0).",
-                &[names::PLATFORM, names::ORIGIN],
-            )?,
-            in_flight: gauge(names::PLATFORM_IN_FLIGHT, "Requests that platforms have now.", &platform)?,
-            queued: gauge(names::PLATFORM_QUEUED, "Requests that wait for a platform now.", &platform)?,
+            requests: counters(names::PLATFORM_REQUESTS)?,
+            errors: counters(names::PLATFORM_ERRORS)?,
+            retries: counters(names::PLATFORM_RETRIES)?,
+            broken: counters(names::PLATFORM_BROKEN)?,
+            ejections: counters(names::PLATFORM_EJECTIONS)?,
+            duration: register(registry, names::PLATFORM_DURATION.histograms(&DURATION_BUCKETS)?)?,
+            up: gauges(names::PLATFORM_ORIGIN_UP)?,
+            in_flight: gauges(names::PLATFORM_IN_FLIGHT)?,
+            queued: gauges(names::PLATFORM_QUEUED)?,
         })
     }
 

@@ -149,7 +149,7 @@ fn a_page_is_the_same_by_the_short_way_and_the_long_one() {
             assert!(text.contains("\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{lane}: {text}");
             text
         };
-        let fast = || metric(&running, "waypost_lane_requests_total{lane=\"fast\"}");
+        let fast = || metric(&running, "waypost_requests_total{lane=\"fast\"}");
         let statuses = ["200_OK", "204_No_Content", "301_Moved_Permanently", "404_Not_Found", "410_Gone"];
         for (number, status) in (1..).zip(statuses) {
             let path = format!("/r/{status}");

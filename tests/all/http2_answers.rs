@@ -86,7 +86,7 @@ fn met(running: &Running, limit: &str) -> f64 {
 }
 
 fn answered(running: &Running) -> f64 {
-    metric(running, "waypost_lane_requests_total{lane=\"http2\"}")
+    metric(running, "waypost_requests_total{lane=\"http2\"}")
 }
 
 fn open_connections(running: &Running) -> f64 {

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod client;
 mod connections;
+mod counts;
 mod guard;
 mod http1;
 mod http2;

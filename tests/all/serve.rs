@@ -84,11 +84,24 @@ fn admin(running: &Running, path: &str) -> Response {
     Conn::new(running.admin).get("localhost", path)
 }
 
-/// The value of a metric's line that begins with `start`.
-pub fn metric(running: &Running, start: &str) -> f64 {
-    let text = admin(running, "/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+/// The sum of all series of a metric that have the labels of `series`, such as `name{label="value"}`; 0 if there are none.
+pub fn metric(running: &Running, series: &str) -> f64 {
+    let labels_of = |series: &str| {
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels.trim_end().strip_suffix('}').unwrap().split(',').map(str::to_owned).collect::<Vec<_>>();
+        (name.trim_end().to_owned(), labels)
+    };
+    let (name, wanted) = labels_of(series);
+    let path =
+        if name.starts_with("waypost_site_") && name != "waypost_site_faulty" { "/metrics/sites" } else { "/metrics" };
+    let text = admin(running, path).text();
+    let found = text.lines().filter_map(|line| {
+        let (series, value) = line.strip_prefix(&name)?.rsplit_once(' ')?;
+        let (rest, labels) = labels_of(series);
+        let has = |label: &String| label.is_empty() || labels.contains(label);
+        (rest.is_empty() && wanted.iter().all(has)).then(|| value.parse::<f64>().unwrap())
+    });
+    found.sum()
 }
 
 /// Waits until something is so; fails after ten seconds.
@@ -150,9 +163,9 @@ fn monitoring() {
     }
     conn.get("jyj.old.example", "/no");
     conn.get("unknown.example", "/");
-    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"redirect\",site=\"jyj\"}"), 3.0);
-    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"not_found\",site=\"jyj\"}"), 1.0);
-    assert_eq!(metric(&running, "waypost_requests_total{outcome=\"unknown_host\",site=\"\"}"), 1.0);
+    assert_eq!(metric(&running, "waypost_site_requests_total{outcome=\"redirect\",site=\"jyj\"}"), 3.0);
+    assert_eq!(metric(&running, "waypost_site_requests_total{outcome=\"not_found\",site=\"jyj\"}"), 1.0);
+    assert_eq!(metric(&running, "waypost_site_requests_total{outcome=\"unknown_host\",site=\"other\"}"), 1.0);
     assert_eq!(metric(&running, "waypost_request_duration_seconds_count"), 5.0);
     assert_eq!(metric(&running, "waypost_snapshot_mappings"), 4.0);
     assert_eq!(metric(&running, "waypost_build_info"), 1.0);

@@ -76,7 +76,7 @@ def flood(binary, folder, count):
         for _ in flooders:
             for status, number in results.get().items():
                 answers[status] = answers.get(status, 0) + number
-        refused = gateway.metric('waypost_guard_refused_total{reason="rate",site="flooded"}')
+        refused = gateway.metric('waypost_guard_refused_total{reason="rate"}')
         figures = {
             "seconds": seconds,
             "answers": answers,

@@ -46,13 +46,26 @@ pub(in crate::cli) struct Answer {
     pub text: String,
 }
 
-/// Sends a request with POST, and nothing but its target.
-pub(in crate::cli) fn post(gateway: &Gateway, args: &AdminArgs, target: &str) -> anyhow::Result<Answer> {
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Method {
+    /// It asks.
+    Get,
+    /// It changes something.
+    Post,
+}
+
+/// Sends a request that is nothing but its target.
+pub(in crate::cli) fn ask(gateway: &Gateway, args: &AdminArgs, method: Method, target: &str) -> anyhow::Result<Answer> {
     let address = args.admin.as_ref().unwrap_or(&gateway.admin);
     let token = token(args)?;
     let tls = tls(gateway, args)?;
     let host = host(address);
-    let mut request = format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n");
+    let (method, length) = match method {
+        Method::Get => ("GET", ""),
+        Method::Post => ("POST", "Content-Length: 0\r\n"),
+    };
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n");
     if let Some(token) = token {
         request += &format!("Authorization: Bearer {token}\r\n");
     }

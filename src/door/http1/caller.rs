@@ -25,12 +25,14 @@ pub(super) struct Caller<'c> {
     clock: &'c Clock,
     /// What is to be sent.
     output: Output,
+    /// Bytes of the body.
+    body: u64,
 }
 
 impl<'c> Caller<'c> {
     /// `persistence` is what the answer is to say of the connection.
     pub fn new(connection: &'c mut Connection, is_1_1: bool, persistence: Persistence, clock: &'c Clock) -> Self {
-        Caller { connection, is_1_1, persistence, clock, output: Output::with_capacity(HEAD) }
+        Caller { connection, is_1_1, persistence, clock, output: Output::with_capacity(HEAD), body: 0 }
     }
 
     /// What the answer has said of the connection.
@@ -99,6 +101,9 @@ impl<'c> Caller<'c> {
     }
 
     async fn piece(&mut self, piece: &Bytes, framing: Framing) -> Result<()> {
+        if framing != Framing::None {
+            self.body += piece.len() as u64;
+        }
         match framing {
             Framing::None => return Ok(()),
             Framing::Chunked => {
@@ -173,6 +178,10 @@ impl Client for Caller<'_> {
             Body::Stream(reader) => self.stream(reader, framing).await?,
         }
         self.send().await
+    }
+
+    fn sent(&self) -> u64 {
+        self.body
     }
 
     async fn gone(&mut self) -> Box<Error> {

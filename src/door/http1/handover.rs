@@ -34,13 +34,6 @@ pub(super) struct Handover {
 pub(super) struct Large {
     pub facts: Facts<'static>,
     pub persistence: Persistence,
-    pub since: Instant,
-}
-
-impl Large {
-    pub fn new(facts: Facts<'static>, persistence: Persistence) -> Self {
-        Large { facts, persistence, since: Instant::now() }
-    }
 }
 
 impl<'d> Http1<'d> {
@@ -102,7 +95,7 @@ impl<'d> Http1<'d> {
 
     /// Makes an answer that takes its time.
     pub(super) async fn answer_at_length(&mut self, request: Large) {
-        let Large { facts, persistence, since } = request;
+        let Large { facts, persistence } = request;
         let responder = &self.door.responder;
         let head_only = facts.method == Method::Head;
         let date = responder.clock().date(<[u8]>::to_vec);
@@ -112,7 +105,6 @@ impl<'d> Http1<'d> {
             out
         };
         let (answer, held) = responder.respond_at_length(facts, Lane::Fast, write).await;
-        responder.metrics().observe(since.elapsed());
         (self.unsent, self.held) = (answer.into(), held);
         self.needs_flush = self.connection.is_secure();
         self.is_news = !self.unread.is_empty();
@@ -145,7 +137,6 @@ impl Handover {
             peer: None,
             trusted: false,
             is_last,
-            since: Instant::now(),
             date: AnswerDate::default(),
             passed: false,
         };

@@ -58,8 +58,9 @@ pub(super) async fn serve(door: &Arc<Door>, connection: Connection) {
 
 /// Tells a client that it has too many connections already.
 pub(super) async fn turn_away(door: &Arc<Door>, socket: Socket) {
-    let refused = Facts::refused(Refusal::new(429, "there are too many connections from your address"));
     let mut http = Http1::new(door, Connection::plain(socket, None, false));
+    let refusal = Refusal::new(429, "there are too many connections from your address");
+    let refused = Facts::refused(refusal, http.connection.peer());
     let mut answer = Output::default();
     http.refuse(&refused, &mut answer);
     http.unsent = answer;
@@ -73,8 +74,6 @@ struct Http1<'d> {
     door: &'d Arc<Door>,
     connection: Connection,
     requests: u32,
-    /// Of the requests that arrived together, those that were answered at once.
-    answered: u32,
     /// What has arrived and could not be used yet.
     unread: Vec<u8>,
     /// Whether `unread` has something that nobody looked at.
@@ -153,7 +152,6 @@ impl<'d> Http1<'d> {
             door,
             connection,
             requests: 0,
-            answered: 0,
             unread: Vec::new(),
             is_news: false,
             unsent: Output::default(),
@@ -257,10 +255,6 @@ impl<'d> Http1<'d> {
         if self.requests > before {
             self.idle_since = start;
         }
-        if self.answered > 0 {
-            let took = start.elapsed();
-            (0..std::mem::take(&mut self.answered)).for_each(|_| self.door.responder.metrics().observe(took));
-        }
         Poll::Ready(())
     }
 
@@ -338,7 +332,7 @@ impl<'d> Http1<'d> {
             Wait::Head | Wait::Body | Wait::Send => {
                 let refused = match self.body.take() {
                     Some(body) => body.facts.refuse(Refusal::BODY_TOO_SLOW),
-                    None => Facts::refused(HEAD_TOO_SLOW),
+                    None => Facts::refused(HEAD_TOO_SLOW, self.connection.peer()),
                 };
                 self.refuse(&refused, &mut output);
             }

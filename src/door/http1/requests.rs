@@ -11,7 +11,7 @@ use crate::cache::{Encodings, Hit, KeyParts};
 use crate::door::body::{Body, Framing, MAX_PASSING};
 use crate::door::head::{self, Bounds, Head};
 use crate::model::Method;
-use crate::telemetry::{Lane, Limit};
+use crate::telemetry::{Lane, Limit, Protocol};
 
 thread_local! {
     static KEY: RefCell<Vec<u8>> = RefCell::default();
@@ -24,7 +24,6 @@ pub(super) struct Passing {
     pub facts: Facts<'static>,
     persistence: Persistence,
     then: Option<End>,
-    since: Instant,
 }
 
 impl Http1<'_> {
@@ -66,7 +65,7 @@ impl Http1<'_> {
                     self.request(&head, rest, output, now);
                 }
                 Ok(None) => break,
-                Err(refusal) => self.refuse(&Facts::refused(refusal), output),
+                Err(refusal) => self.refuse(&Facts::refused(refusal, self.connection.peer()), output),
             }
         }
         at
@@ -78,8 +77,9 @@ impl Http1<'_> {
         self.requests += 1;
         let (peer, trusted, lines) = (self.connection.peer(), self.connection.trusted, head.lines(input));
         let client = door.client(peer, trusted, &lines);
-        let facts = Facts::read(&Parts {
+        let parts = Parts {
             method: head.method,
+            protocol: if head.is_1_1 { Protocol::Http11 } else { Protocol::Http10 },
             target: head.target,
             host: head.host,
             secure: self.connection.is_secure(),
@@ -90,8 +90,10 @@ impl Http1<'_> {
             forwarded_host: head.forwarded_host,
             forwarded_proto: head.forwarded_proto,
             accept_language: head.accept_language,
-        });
-        let facts = door.responder.admit(facts, head.method, &lines, now.into_std());
+            referer: head.referer,
+            user_agent: head.user_agent,
+        };
+        let facts = door.responder.admit(Facts::read(&parts, now.into_std()), &lines);
         let is_spent = door.limits.requests > 0 && self.requests >= door.limits.requests;
         if is_spent {
             door.metrics().limit(Limit::Requests);
@@ -122,8 +124,7 @@ impl Http1<'_> {
             self.next = match door.responder.decide(&facts) {
                 Step::Relay(_) => Some(Event::Relay(Box::new(Handover::new(head, input, facts, is_last)))),
                 _ => {
-                    self.body =
-                        Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then, since: now }));
+                    self.body = Some(Box::new(Passing { body, left: MAX_PASSING, facts, persistence, then }));
                     None
                 }
             };
@@ -131,11 +132,8 @@ impl Http1<'_> {
         }
         let stored = |serving: &Serving| self.stored(serving, head, &facts);
         self.next = match self.respond_with(&facts, persistence, output, stored) {
-            Step::Answered(()) => {
-                self.answered += 1;
-                then.map(Event::End)
-            }
-            Step::Large => Some(Event::Large(Box::new(Large::new(facts.into_owned(), persistence)))),
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts: facts.into_owned(), persistence }))),
             Step::Relay(relayed) => {
                 let mut handover = Handover::new(head, input, facts, is_last);
                 if head.framing == Framing::Length(0) && !head.expects && !head.upgrades {
@@ -163,13 +161,10 @@ impl Http1<'_> {
 
     /// Answers a request whose body has passed.
     fn passed(&mut self, passed: Passing, output: &mut Output) {
-        let Passing { facts, persistence, then, since, .. } = passed;
+        let Passing { facts, persistence, then, .. } = passed;
         self.next = match self.respond(&facts, persistence, output) {
-            Step::Answered(()) => {
-                self.door.responder.metrics().observe(since.elapsed());
-                then.map(Event::End)
-            }
-            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence, since }))),
+            Step::Answered(()) => then.map(Event::End),
+            Step::Large => Some(Event::Large(Box::new(Large { facts, persistence }))),
             // It was ours when its body came.
             Step::Relay(_) => return self.refuse(&facts.refuse(Refusal::CHANGED), output),
         };
@@ -202,7 +197,6 @@ impl Http1<'_> {
     /// Answers a request that is refused, after which nothing more is read from this connection.
     pub(super) fn refuse(&mut self, refused: &Facts<'_>, output: &mut Output) {
         let _: Step<()> = self.respond(refused, Persistence::Closed, output);
-        self.answered += 1;
         self.next = Some(Event::End(End::Linger));
     }
 

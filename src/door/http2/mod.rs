@@ -174,17 +174,13 @@ impl Http2<'_> {
 
     /// Answers the streams that wait, as long as the client takes the answers.
     fn answer(&mut self, arrived: Arrived) -> Next {
-        let start = Instant::now();
-        self.idle_since = start;
-        let mut answered = 0;
+        self.idle_since = Instant::now();
         while !self.peer.has_much_to_take()
             && let Some(session) = self.waiting.pop_front()
         {
             self.requests = self.requests.saturating_add(1);
-            answered += u32::from(streams::answer(self.door, &self.peer, session));
+            streams::answer(self.door, &self.peer, session);
         }
-        let took = start.elapsed();
-        (0..answered).for_each(|_| self.door.responder.metrics().observe(took));
         match arrived {
             Arrived::Streams => Next::Go,
             Arrived::End => Next::Stop,

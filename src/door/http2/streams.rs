@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -19,10 +19,7 @@ use pingora::Result;
 use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v2::server::HttpSession;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::answer::{Facts, Parts, Refusal, Step, session::Ready};
 use crate::door::{
@@ -34,7 +31,7 @@ use crate::door::{
 };
 use crate::model::Method;
 use crate::relay::{AnswerDate, Visit};
-use crate::telemetry::{Lane, Limit};
+use crate::telemetry::{Lane, Limit, Protocol};
 
 /// What the streams of a connection have in common.
 pub(in crate::door) struct Peer {
@@ -131,33 +128,30 @@ impl Peer {
     }
 }
 
-/// Answers a stream at once, or gives it a task; whether it is answered.
-pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) -> bool {
-    let since = Instant::now();
+/// Answers a stream at once, or gives it a task.
+pub(super) fn answer(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession) {
     let head = session.req_header();
     let head_only = head.method == http::Method::HEAD;
     let facts = facts(head, peer, door);
-    let facts = door.responder.admit(facts, head.method.as_str(), &head.headers, since.into_std());
+    let facts = door.responder.admit(facts, &head.headers);
     let ready = match fault(head, door) {
         Some(refusal) => door.responder.refuse(&facts, refusal, Lane::Http2, Ready::new),
-        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session, since),
+        None if !session.is_body_empty() => return spawn(door, peer, facts.into_owned(), session),
         None => match door.responder.respond(&facts, Lane::Http2, Ready::new) {
             Step::Answered(ready) => ready,
-            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session, since),
+            Step::Relay(_) | Step::Large => return spawn(door, peer, facts.into_owned(), session),
         },
     };
     if let Some(rest) = begin(ready, &mut session, head_only, Some(peer)) {
         let (door, own) = (door.clone(), peer.clone());
         tokio::spawn(active(peer.clone(), async move { rest.pour(&door, &own).await }));
     }
-    true
 }
 
 /// Gives a stream a task: to take in its body, to wait for a large answer, or to go to a platform.
-fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession, since: Instant) -> bool {
+fn spawn(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, session: HttpSession) {
     let (door, own) = (door.clone(), peer.clone());
-    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session, since).await }));
-    false
+    tokio::spawn(active(peer.clone(), async move { wait(&door, &own, facts, session).await }));
 }
 
 async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
@@ -174,10 +168,10 @@ async fn active(peer: Arc<Peer>, task: impl Future<Output = ()>) {
     task.await;
 }
 
-async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession, since: Instant) {
+async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut session: HttpSession) {
     let head_only = facts.method == Method::Head;
     if let Step::Relay(_) = door.responder.decide(&facts) {
-        return relay(door, peer, session, facts, since).await;
+        return relay(door, peer, session, facts).await;
     }
     // A body that nobody wants passes first, if it is short: some clients do not look at an answer before they have sent
     // all. One that is long, or that the client has not begun to send, is not waited for; it is reset after the answer.
@@ -190,7 +184,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
         Err(refusal) => refuse(&facts, refusal),
         Ok(Step::Answered(ready)) => ready,
         // Its rule has changed since its body began to come.
-        Ok(Step::Relay(_)) if session.body_bytes_read() == 0 => return relay(door, peer, session, facts, since).await,
+        Ok(Step::Relay(_)) if session.body_bytes_read() == 0 => return relay(door, peer, session, facts).await,
         Ok(Step::Relay(_)) => refuse(&facts, Refusal::CHANGED),
         Ok(Step::Large) => {
             let ready;
@@ -198,7 +192,6 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
             ready
         }
     };
-    responder.metrics().observe(since.elapsed());
     // What holds something is counted already.
     if let Some(rest) = begin(ready, &mut session, head_only, held.is_none().then_some(peer)) {
         rest.pour(door, peer).await;
@@ -207,10 +200,10 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
 }
 
 /// Lets a platform answer.
-async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>, since: Instant) {
+async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>) {
     let (lane, trusted) = (Lane::Http2, peer.trusted);
     let date = AnswerDate::default();
-    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, since, date, passed: false };
+    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, date, passed: false };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);
@@ -269,8 +262,9 @@ async fn pass(session: &mut HttpSession, peer: &Peer, time: u32) -> Result<(), R
 fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer, door: &Door) -> Facts<'a> {
     let value = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     let client = door.client(peer.address, peer.trusted, &head.headers);
-    Facts::read(&Parts {
+    let parts = Parts {
         method: head.method.as_str(),
+        protocol: Protocol::Http2,
         target: head.raw_path(),
         host: head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(|| value("host")),
         secure: peer.secure,
@@ -281,7 +275,10 @@ fn facts<'a>(head: &'a RequestHeader, peer: &'a Peer, door: &Door) -> Facts<'a> 
         forwarded_host: value("x-forwarded-host"),
         forwarded_proto: value("x-forwarded-proto"),
         accept_language: value("accept-language"),
-    })
+        referer: value("referer"),
+        user_agent: value("user-agent"),
+    };
+    Facts::read(&parts, Instant::now())
 }
 
 /// Sends the head, and the body if the client's window has room for it; what is left to be sent otherwise. The body is

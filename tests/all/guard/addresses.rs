@@ -86,8 +86,9 @@ fn the_lists_say_who_is_let_in() {
             case("unknown.example", b"/", &[("X-Forwarded-For", "192.0.2.1")], 404),
         ],
         |lane, running| {
-            let refused =
-                |site| metric(running, &format!("waypost_guard_refused_total{{reason=\"address\",site=\"{site}\"}}"));
+            let refused = |site| {
+                metric(running, &format!("waypost_site_guard_refused_total{{reason=\"address\",site=\"{site}\"}}"))
+            };
             assert_eq!((refused("old"), refused("other")), (9, 1), "{lane}");
         },
     );
@@ -110,8 +111,9 @@ fn the_database_says_which_country() {
             case("other.example", b"/", &[("X-Forwarded-For", "198.51.100.8")], 301),
         ],
         |lane, running| {
-            let refused =
-                |reason| metric(running, &format!("waypost_guard_refused_total{{reason=\"{reason}\",site=\"old\"}}"));
+            let refused = |reason| {
+                metric(running, &format!("waypost_site_guard_refused_total{{reason=\"{reason}\",site=\"old\"}}"))
+            };
             assert_eq!((refused("country"), refused("address")), (1, 1), "{lane}");
         },
     );

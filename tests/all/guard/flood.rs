@@ -60,7 +60,7 @@ fn a_flood_of_one_site_takes_nothing_of_another() {
     let flood: usize = strangers(2_000).map(|client| of(HOST, &client, 1)).sum();
     assert_eq!((flood, of(HOST, "192.0.2.1", 1)), (50, 0));
     assert_eq!(of("other.example", "192.0.2.1", 40), 40);
-    assert_eq!(metric(&running, r#"waypost_guard_refused_total{reason="rate",site="old"}"#), 1_951);
-    assert_eq!(metric(&running, r#"waypost_guard_refused_total{reason="rate",site="other"}"#), 0);
+    assert_eq!(metric(&running, r#"waypost_site_guard_refused_total{reason="rate",site="old"}"#), 1_951);
+    assert_eq!(metric(&running, r#"waypost_site_guard_refused_total{reason="rate",site="./other"}"#), 0);
     running.stop();
 }

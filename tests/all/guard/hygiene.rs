@@ -40,7 +40,7 @@ fn attacks_are_400_also_on_the_way_to_a_platform() {
     let routes = site("");
     over_every_lane(&gateway(routes.path(), ""), &cases, |lane, running| {
         let count =
-            |reason| metric(running, &format!("waypost_guard_refused_total{{reason=\"{reason}\",site=\"old\"}}"));
+            |reason| metric(running, &format!("waypost_site_guard_refused_total{{reason=\"{reason}\",site=\"old\"}}"));
         assert_eq!(["traversal", "control", "injection"].map(count), [6, 3, 3], "{lane}");
     });
 }
@@ -84,7 +84,7 @@ fn probes_are_404_and_mappings_are_none() {
         Case { request: Request::get("unknown.example", b"/.git/config"), status: 404, headers: NO_STORE },
     ];
     over_every_lane(&gateway(routes.path(), ""), &cases, |lane, running| {
-        assert_eq!(metric(running, r#"waypost_guard_refused_total{reason="probe",site="old"}"#), 5, "{lane}");
+        assert_eq!(metric(running, r#"waypost_site_guard_refused_total{reason="probe",site="old"}"#), 5, "{lane}");
     });
 }
 

@@ -24,8 +24,8 @@ fn those_that_nobody_needs_are_405() {
             case("HEAD", b"/a", 301, &[]),
         ],
         |lane, running| {
-            let refused = metric(running, r#"waypost_guard_refused_total{reason="method",site="old"}"#);
-            let denied = metric(running, r#"waypost_requests_total{outcome="denied",site="old"}"#);
+            let refused = metric(running, r#"waypost_site_guard_refused_total{reason="method",site="old"}"#);
+            let denied = metric(running, r#"waypost_site_requests_total{outcome="denied",site="old"}"#);
             assert_eq!((refused, denied), (4, 4), "{lane}");
         },
     );

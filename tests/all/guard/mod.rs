@@ -5,7 +5,6 @@ use std::{fs, path::Path};
 use waypost::{config::Gateway, server::Running};
 
 use crate::{
-    client::Conn,
     lanes::{Lane, Request},
     serve,
 };
@@ -95,9 +94,7 @@ pub fn over_every_lane(gateway: &Gateway, cases: &[Case<'_>], and_then: impl Fn(
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// The value of a series, 0 if it is not there. Labels stand in the order of their names.
+/// The sum of the series that have these labels.
 pub fn metric(running: &Running, series: &str) -> u64 {
-    let text = Conn::new(running.admin).get("localhost", "/metrics").text();
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
+    serve::metric(running, series) as u64
 }

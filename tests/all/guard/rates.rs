@@ -52,7 +52,7 @@ fn what_is_over_a_rate_is_429_over_every_lane() {
         }
         assert_eq!(statuses(&mut client, "other.example", &["/", "/", "/", "/"]), [301; 4], "{lane}: another site");
         drop(client);
-        let refused = metric(&running, r#"waypost_guard_refused_total{reason="rate",site="old"}"#);
+        let refused = metric(&running, r#"waypost_site_guard_refused_total{reason="rate",site="old"}"#);
         // The rate of the site's own, and for some milliseconds the shipped one.
         let entries = metric(&running, "waypost_guard_rate_entries");
         assert!(refused == 4 && (1..=2).contains(&entries), "{lane}: {refused}, {entries}");
@@ -71,8 +71,8 @@ fn a_rate_is_for_what_it_says() {
         let wanted = [301, 301, 301, 429, 429, 301, 301];
         assert_eq!(statuses(&mut client, HOST, &targets), wanted, "{lane}");
         drop(client);
-        let shadowed = metric(&running, r#"waypost_guard_shadowed_total{reason="rate",site="old"}"#);
-        let refused = metric(&running, r#"waypost_guard_refused_total{reason="rate",site="old"}"#);
+        let shadowed = metric(&running, r#"waypost_site_guard_shadowed_total{reason="rate",site="old"}"#);
+        let refused = metric(&running, r#"waypost_site_guard_refused_total{reason="rate",site="old"}"#);
         assert_eq!((shadowed, refused), (6, 2), "{lane}");
         running.stop();
     }
@@ -226,7 +226,7 @@ fn a_client_may_ask_for_so_much_at_once_over_every_lane() {
         // What takes no time is not counted.
         assert_eq!(client.get(HOST, "/a").status, 301, "{lane}");
         let refused = ["old", "large"].map(|site| {
-            metric(&running, &format!("waypost_guard_refused_total{{reason=\"concurrency\",site=\"{site}\"}}"))
+            metric(&running, &format!("waypost_site_guard_refused_total{{reason=\"concurrency\",site=\"{site}\"}}"))
         });
         assert_eq!((refused, origin.all().len()), ([2, 1], 0), "{lane}");
 

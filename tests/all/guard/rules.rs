@@ -120,8 +120,8 @@ fn rules_hold_on_every_lane() {
             assert_eq!(rule("deny", "try", true), 1, "{lane}");
             assert_eq!(rule("tag", "tagger", false), 2, "{lane}");
             assert_eq!(rule("deny", "gateway.toml:2", false), 2, "{lane}");
-            let refused = metric(running, r#"waypost_guard_refused_total{reason="rule",site="old"}"#);
-            let shadowed = metric(running, r#"waypost_guard_shadowed_total{reason="rule",site="old"}"#);
+            let refused = metric(running, r#"waypost_site_guard_refused_total{reason="rule",site="old"}"#);
+            let shadowed = metric(running, r#"waypost_site_guard_shadowed_total{reason="rule",site="old"}"#);
             assert_eq!((refused, shadowed), (6, 1), "{lane}");
         },
     );

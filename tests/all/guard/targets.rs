@@ -1,6 +1,6 @@
 //! Where people are sent: never elsewhere than files say, and not even there if it is frozen.
 
-use std::{env, fs};
+use std::{env, fs, time::Instant};
 
 use waypost::{
     answer::{Answer, Facts, Parts, answer, wire},
@@ -146,7 +146,7 @@ fn a_platform_sends_nobody_to_strangers() {
                 .ask(&Request { headers: &[("accept-language", "en")], ..Request::get(HOST, REFUSED_PATH.as_bytes()) });
             assert!(page.status == 501 && page.text().contains("not an allowed one"), "{lane}: {}", page.text());
             drop(client);
-            let refused = metric(&running, r#"waypost_guard_refused_total{reason="target",site="old"}"#);
+            let refused = metric(&running, r#"waypost_site_guard_refused_total{reason="target",site="old"}"#);
             assert_eq!(refused, if allowed { 0 } else { 6 }, "{lane}");
             running.stop();
         }
@@ -352,7 +352,7 @@ fn nothing_that_is_generated_leads_astray() {
             accept_language: Some(&language),
             ..Parts::default()
         };
-        let facts = Facts::read(&parts);
+        let facts = Facts::read(&parts, Instant::now());
         let request = facts.request();
         let decision = snapshot.decide(&request, NOW, &mut scratch);
         let answer = answer(&decision, &request, facts.accept_language.as_deref(), "public");

@@ -78,8 +78,8 @@ fn attacks_do_not_reach_the_platform() {
                 "{lane}: {seen:?}"
             );
             assert!(seen.iter().all(|seen| !seen.body.starts_with(b"name=Li&text=1")), "{lane}: {seen:?}");
-            assert_eq!(metric(running, r#"waypost_guard_refused_total{reason="waf",site="old"}"#), 3, "{lane}");
-            assert_eq!(metric(running, r#"waypost_waf_requests_total{action="blocked",site="old"}"#), 3, "{lane}");
+            assert_eq!(metric(running, r#"waypost_site_guard_refused_total{reason="waf",site="old"}"#), 3, "{lane}");
+            assert_eq!(metric(running, r#"waypost_site_waf_requests_total{action="blocked",site="old"}"#), 3, "{lane}");
         },
     );
 }
@@ -92,7 +92,11 @@ fn detecting_lets_all_pass() {
         &in_front_of(&origin, routes.path(), ""),
         &[get(ATTACK, 200), post(b"text=1%27+union+select+password+from+users--", 200)],
         |lane, running| {
-            assert_eq!(metric(running, r#"waypost_waf_requests_total{action="detected",site="old"}"#), 2, "{lane}");
+            assert_eq!(
+                metric(running, r#"waypost_site_waf_requests_total{action="detected",site="old"}"#),
+                2,
+                "{lane}"
+            );
         },
     );
 }
