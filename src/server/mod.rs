@@ -349,6 +349,7 @@ impl BackgroundService for Background {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AccessLogSettings;
     use std::{
         fs,
         io::{Read, Write},
@@ -377,6 +378,7 @@ mod tests {
             http: vec![any.into(), any.into()],
             admin: any.into(),
             threads: 1,
+            access_log: AccessLogSettings { folder: routes.path().join(".logs"), ..Gateway::default().access_log },
             ..Gateway::default()
         };
         let (one, other) = (start(gateway.clone()).unwrap(), start(gateway).unwrap());

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::Gateway;
-use crate::telemetry::{Consumer, LoopDetector, Metrics, Pipeline, names};
+use crate::telemetry::{
+    Consumer, LoopDetector, Metrics, Pipeline, Reading,
+    access_log::{AccessLog, AccessLogStats},
+    names::{self, Family},
+};
 
 /// Starts to tell the consumers that gateway.toml asks for, and shows how they are.
 ///
@@ -15,6 +19,10 @@ pub(super) fn start(gateway: &Gateway, threads: usize, metrics: &Metrics) -> any
     let seen = loops.seen();
     metrics.add_readings(vec![(names::REDIRECT_LOOPS, Box::new(move || seen.get() as f64))])?;
     consumers.push(Box::new(loops));
+    if let Some((log, stats)) = AccessLog::open(&gateway.access_log) {
+        metrics.add_readings(access_log(&stats))?;
+        consumers.push(Box::new(log));
+    }
     let connections = f64::from(crate::door::room(gateway.limits.connections));
     let pipeline = Arc::new(Pipeline::start(consumers, threads, MEMORY)?);
     let dropped = pipeline.clone();
@@ -24,6 +32,21 @@ pub(super) fn start(gateway: &Gateway, threads: usize, metrics: &Metrics) -> any
         (names::CONNECTIONS_LIMIT, Box::new(move || connections)),
     ])?;
     Ok(pipeline)
+}
+
+fn access_log(stats: &Arc<AccessLogStats>) -> Vec<Reading> {
+    let reading = |family: Family, read: fn(&AccessLogStats) -> f64| -> Reading {
+        let stats = stats.clone();
+        (family, Box::new(move || read(&stats)))
+    };
+    vec![
+        reading(names::ACCESS_LOG_LINES, |stats| stats.lines() as f64),
+        reading(names::ACCESS_LOG_LOST, |stats| stats.lost() as f64),
+        reading(names::ACCESS_LOG_FAILING, |stats| f64::from(stats.is_failing())),
+        reading(names::ACCESS_LOG_BYTES, |stats| stats.bytes() as f64),
+        reading(names::ACCESS_LOG_OLDEST, |stats| stats.oldest() as f64),
+        reading(names::ACCESS_LOG_SHORT, |stats| f64::from(stats.is_short())),
+    ]
 }
 
 /// Bytes of what is yet to be told: a second or so at full load.
