@@ -1,10 +1,12 @@
 //! The access log, and `waypost logs` over it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tempfile::TempDir;
@@ -12,13 +14,15 @@ use waypost::{
     config::{AccessLogSettings, Gateway},
     model::Outcome,
     telemetry::{
-        Consumer, Exchange, Lane, Protocol,
+        self, Consumer, Exchange, Protocol,
         access_log::{self, AccessLog},
     },
 };
 
-use crate::program::waypost;
-use crate::serve::until;
+use crate::client::Conn;
+use crate::lanes::{self, Lane};
+use crate::program::{Program, Successor, signal, until, waypost};
+use crate::serve;
 
 /// 2026-11-22, noon in UTC, in microseconds.
 const NOON: i64 = 1_795_348_800_000_000;
@@ -31,7 +35,7 @@ const EXCHANGE: Exchange<'_> = Exchange {
     status: 301,
     outcome: Outcome::Redirect,
     reason: None,
-    lane: Lane::Fast,
+    lane: telemetry::Lane::Fast,
     protocol: Protocol::Http11,
     secure: false,
     unmapped: false,
@@ -274,4 +278,173 @@ fn done_files_are_compressed_beside_the_traffic() {
     let gz = access_log::rotated(&settings.folder).unwrap().remove(0).path;
     let output = Command::new("gzip").arg("-dc").arg(gz).output().unwrap();
     assert!(output.status.success() && output.stdout.starts_with(b"{\"time\":\"2026-11-22T12:00:00.000Z\","));
+}
+
+/// The values of the lines of a file, by their targets.
+fn by_target(file: &Path) -> BTreeMap<String, serde_json::Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+    lines.map(|value: serde_json::Value| (value["target"].as_str().unwrap().to_owned(), value)).collect()
+}
+
+#[test]
+fn every_request_is_a_line_on_every_lane() {
+    for &lane in Lane::ALL {
+        let routes = serve::routes();
+        let gateway = serve::gateway(routes.path());
+        let file = gateway.access_log.folder.join("access.log");
+        let running = lane.start(gateway);
+        let mut client = lane.client(&running);
+        let headers = [("Referer", "https://search.example/?q=\"\\x\""), ("User-Agent", "robot\t\u{e9}")];
+        for (host, target, status) in [
+            ("jyj.old.example", &b"/a.htm"[..], 301),
+            ("jyj.old.example", b"/b.htm?id=7", 302),
+            ("jyj.old.example", b"/gone.htm", 410),
+            ("jyj.old.example", b"/nothing.htm", 404),
+            ("nobody.example", b"/nobody", 404),
+            ("jyj.old.example", b"/x?q=\xd6\xd0%20", 404),
+        ] {
+            if lane.target(host, target).is_none() || (lane.is_h2() && !target.is_ascii()) {
+                continue;
+            }
+            let request = lanes::Request { headers: &headers, ..lanes::Request::get(host, target) };
+            assert_eq!(client.ask(&request).status, status, "{lane}");
+        }
+        // What was told is written, at the latest when it ends.
+        running.stop();
+        let lines = by_target(&file);
+        assert_eq!(lines.len(), if lane.is_h2() { 5 } else { 6 }, "{lane}: {lines:#?}");
+        let line = &lines["/a.htm"];
+        for (field, value) in [
+            ("client", "127.0.0.1"),
+            ("method", "GET"),
+            ("scheme", if lane.is_tls() { "https" } else { "http" }),
+            ("protocol", if lane.is_h2() { "HTTP/2.0" } else { "HTTP/1.1" }),
+            ("outcome", "redirect"),
+            ("site", "jyj"),
+            ("location", "https://www.new.example/a"),
+            ("rule", "jyj.csv:2"),
+            ("referer", "https://search.example/?q=\"\\x\""),
+            ("user_agent", "robot\t\u{e9}"),
+            (
+                "lane",
+                if lane.is_h2() {
+                    "http2"
+                } else if lane == Lane::Session {
+                    "session"
+                } else {
+                    "fast"
+                },
+            ),
+        ] {
+            assert_eq!(line[field], value, "{lane}: {field} in {line}");
+        }
+        assert!(line["status"] == 301 && line["sent"] == 0 && line["took"].as_f64().unwrap() < 10.0, "{line}");
+        assert!(line["host"].as_str().unwrap().starts_with("jyj.old.example"), "{line}");
+        assert!(line["unmapped"].is_null());
+        assert!(lines["/nothing.htm"]["unmapped"] == true && lines["/nothing.htm"]["sent"].as_u64().unwrap() > 100);
+        assert!(lines["/nobody"]["outcome"] == "unknown_host" && lines["/nobody"]["site"].is_null());
+        if !lane.is_h2() {
+            let raw = &lines["/x?q=%D6%D0%2520"];
+            assert_eq!(raw["escaped"], serde_json::json!(["target"]));
+        }
+    }
+}
+
+const SITE: &str = "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\n";
+
+/// A folder with a gateway.
+fn node() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("routes")).unwrap();
+    fs::write(folder.path().join("routes/a.toml"), SITE).unwrap();
+    let text = "[listen]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n[process]\ndirectory = \"control\"\n[reload]\nwatch = false\n";
+    fs::write(folder.path().join("gateway.toml"), text).unwrap();
+    folder
+}
+
+fn metric(program: &Program, name: &str) -> f64 {
+    let text = Conn::new(program.admin).get("localhost", "/metrics").text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[test]
+fn a_full_disk_costs_no_answer_and_no_line() {
+    let folder = node();
+    // No file may be longer than 8 KiB: the system refuses what is more as it does on a full disk, in the middle of a line.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" serve", env!("CARGO_BIN_EXE_waypost")]);
+    command.current_dir(folder.path()).stdin(Stdio::null());
+    let mut program = Program::start_by(command);
+    let mut conn = Conn::new(program.http[0]);
+    for number in 0..100 {
+        assert_eq!(conn.get("old.example", &format!("/{number}")).status, 404);
+    }
+    until("the failure", || metric(&program, "waypost_access_log_failing") == 1.0);
+    let file = folder.path().join("logs/access.log");
+    let first = fs::read(&file).unwrap();
+    assert!(first.len() <= 8192 && first.ends_with(b"}\n"), "{}", first.len());
+    assert_eq!(metric(&program, "waypost_access_log_lost_total"), 0.0);
+    // Somebody makes space, a bit at a time.
+    let mut found = BTreeMap::new();
+    for number in 0.. {
+        let moved = folder.path().join(number.to_string());
+        if fs::rename(&file, &moved).is_ok() {
+            found.extend(by_target(&moved));
+        }
+        if found.len() == 100 {
+            break;
+        }
+        until("another file", || file.exists());
+        until("the rest", || {
+            metric(&program, "waypost_access_log_failing") == 1.0
+                || metric(&program, "waypost_access_log_lines_total") == 100.0
+        });
+    }
+    until("a good end", || metric(&program, "waypost_access_log_failing") == 0.0);
+    assert_eq!(metric(&program, "waypost_access_log_lines_total"), 100.0);
+    program.wait_for("the access log is written again; 0 of its lines are lost");
+    program.signal("TERM");
+    assert!(program.end().success());
+}
+
+#[test]
+fn both_processes_of_an_upgrade_write_one_log() {
+    let folder = node();
+    let mut program = Program::start(folder.path());
+    let address = program.http[0];
+    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let successor = std::thread::scope(|scope| {
+        for kept in [true, false] {
+            let (stop, asked) = (&stop, &asked);
+            scope.spawn(move || {
+                let mut conn = Conn::new(address);
+                while !stop.load(Ordering::SeqCst) {
+                    if !kept {
+                        conn = Conn::new(address);
+                    }
+                    let number = asked.fetch_add(1, Ordering::SeqCst);
+                    conn.get("old.example", &format!("/{number}"));
+                }
+            });
+        }
+        let more = || {
+            let before = asked.load(Ordering::SeqCst);
+            until("traffic", || asked.load(Ordering::SeqCst) > before + 100);
+        };
+        more();
+        let output = waypost(folder.path(), &["upgrade"]).output().unwrap();
+        more();
+        stop.store(true, Ordering::SeqCst);
+        let told = String::from_utf8(output.stdout).unwrap();
+        Successor(told.split([' ', ',']).nth(2).unwrap().parse().unwrap())
+    });
+    assert!(program.end().success());
+    signal(successor.0, "TERM");
+    let file = folder.path().join("logs/access.log");
+    let asked = asked.into_inner();
+    until("the last line", || fs::read(&file).unwrap().iter().filter(|byte| **byte == b'\n').count() >= asked);
+    let lines = by_target(&file);
+    assert!((0..asked).all(|number| lines.contains_key(&format!("/{number}"))) && lines.len() == asked);
 }
