@@ -12,6 +12,7 @@ mod check;
 mod explain;
 mod import;
 mod load;
+mod logs;
 mod purge;
 mod report;
 mod routes;
@@ -121,6 +122,8 @@ enum Command {
     /// Check the audit log of what was changed through the admin address.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show requests of the access log, filtered, and follow it.
+    Logs(logs::LogsArgs),
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -227,6 +230,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Logs(args) => logs::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

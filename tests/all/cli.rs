@@ -109,6 +109,7 @@ fn help_is_a_manual() {
         "test",
         "import",
         "upgrade",
+        "logs",
         "config",
         "schema",
         "completions",

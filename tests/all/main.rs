@@ -20,6 +20,7 @@ mod large;
 mod layers;
 mod limits;
 mod load;
+mod logs;
 mod misbehaving;
 mod oracle;
 mod outage;
