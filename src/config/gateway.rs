@@ -14,6 +14,7 @@ use super::admin::{self, AdminSettings};
 use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::{GuardSettings, ListFile};
+use super::hits::{self, HitsSettings};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
@@ -90,6 +91,8 @@ pub struct Gateway {
     pub debounce: u64,
     /// Least severe level that is logged.
     pub log_level: String,
+    /// How hits are counted.
+    pub hits: HitsSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
 }
@@ -191,6 +194,8 @@ impl Gateway {
         let admin = reader.address(listen, "admin");
         let source = admin::Source { file: &file, top: &top, folder };
         let admin_settings = admin::read(&source, &admin, &mut reader.faults);
+        let source = hits::Source { file: &file, top: &top, default_top: &default_top, folder };
+        let hits = hits::read(&source, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -233,6 +238,7 @@ impl Gateway {
             watch: reader.flag("reload", "watch"),
             debounce: reader.number("reload", "debounce") as u64,
             log_level: reader.text("log", "level"),
+            hits,
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
@@ -356,6 +362,10 @@ impl Gateway {
                 None => return absent(key, out),
             },
             ("admin", name) => match self.admin_settings.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("hits", name) => match self.hits.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },

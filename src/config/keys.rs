@@ -7,6 +7,7 @@ use crate::model::Https;
 
 use super::admin::ADMIN;
 use super::guard::GUARD;
+use super::hits::HITS;
 use super::limits::LIMITS;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
@@ -419,6 +420,12 @@ pub const GATEWAY: &[Key] = &[
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
     key("reload", Kind::Table(RELOAD), "", "How changes of routes and certificates go live."),
     key("log", Kind::Table(LOG), "", "What is logged, to standard error."),
+    key(
+        "hits",
+        Kind::Table(HITS),
+        "",
+        "How often each old URL is asked for: counted by site and day, without addresses of clients.",
+    ),
 ];
 
 /// `[listen]`.
