@@ -64,7 +64,7 @@ fn config_prints_a_file_that_says_the_same() {
     // Folders are relative to the file.
     let without_folders = |text: &str| {
         text.lines()
-            .filter(|line| !["routes =", "certs =", "audit ="].iter().any(|key| line.starts_with(key)))
+            .filter(|line| !["routes =", "certs =", "audit =", "database ="].iter().any(|key| line.starts_with(key)))
             .collect::<Vec<_>>()
             .join("\n")
     };
@@ -109,6 +109,7 @@ fn help_is_a_manual() {
         "test",
         "import",
         "upgrade",
+        "hits",
         "config",
         "schema",
         "completions",
