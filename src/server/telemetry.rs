@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Gateway;
+use crate::hits;
 use crate::telemetry::{Consumer, LoopDetector, Metrics, Pipeline, names};
 
 /// Starts to tell the consumers that gateway.toml asks for, and shows how they are.
@@ -15,6 +16,10 @@ pub(super) fn start(gateway: &Gateway, threads: usize, metrics: &Metrics) -> any
     let seen = loops.seen();
     metrics.add_readings(vec![(names::REDIRECT_LOOPS, Box::new(move || seen.get() as f64))])?;
     consumers.push(Box::new(loops));
+    if let Some((collector, stats)) = hits::open(&gateway.hits)? {
+        hits::show(metrics, &stats)?;
+        consumers.push(Box::new(collector));
+    }
     let connections = f64::from(crate::door::room(gateway.limits.connections));
     let pipeline = Arc::new(Pipeline::start(consumers, threads, MEMORY)?);
     let dropped = pipeline.clone();

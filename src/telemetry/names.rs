@@ -265,6 +265,8 @@ families! {
         "URLs whose hits are counted in memory until the next flush.";
     HITS_UNNAMED: Counter Node "waypost_hits_unnamed_total" []
         "Hits that are counted for their site, but not for their URL: there were too many different ones.";
+    HITS_LOST: Counter Node "waypost_hits_lost_total" []
+        "Hits that are not counted at all: their database was away for more than a week, or when the gateway stopped.";
 
     // The process.
     BUILD_INFO: Gauge Node "waypost_build_info" [VERSION]

@@ -1,6 +1,7 @@
 //! Hits: from exchanges to a database, and back by `waypost hits`.
 
 mod command;
+mod gateway;
 mod kill;
 mod postgres;
 mod sqlite;
@@ -12,7 +13,7 @@ use waypost::{
     config::{Gateway, HitsDatabase, HitsSettings},
     hits::{self, Collector, Period, Query, Reader, Stats},
     model::Outcome,
-    telemetry::{Consumer, Exchange, Lane, Protocol},
+    telemetry::{Consumer, Exchange},
 };
 
 use crate::program::until;
@@ -65,31 +66,17 @@ impl Counting {
 fn hit<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
     Exchange {
         at: 1_795_395_600_000_000,
-        took: 50,
         status: 404,
         outcome: Outcome::NotFound,
-        reason: None,
-        lane: Lane::Fast,
-        protocol: Protocol::Http11,
-        secure: false,
         unmapped: true,
         client: Some([192, 0, 2, 77].into()),
-        sent: 100,
-        received: 0,
         site,
         method: "GET",
         host: b"jyj.old.example",
         target: key.as_bytes(),
         key: key.as_bytes(),
-        location: "",
-        file: "",
-        line: 0,
-        platform: "",
-        cache: b"",
-        referer: b"",
         user_agent: b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36",
-        tags: "",
-        trace: "",
+        ..Exchange::default()
     }
 }
 
