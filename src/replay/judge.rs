@@ -128,7 +128,10 @@ impl Judge {
                 target = wire.as_bytes();
             }
         }
-        let facts = Facts::read(&Parts { method, target, host: asked.host, secure: asked.secure, ..Parts::default() });
+        let facts = Facts::read(
+            &Parts { method, target, host: asked.host, secure: asked.secure, ..Parts::default() },
+            self.started,
+        );
         let target = &*facts.target;
         if let Some(refusal) = facts.refused {
             let decision = self.snapshot.undecided(Verdict::BadRequest(refusal.reason));

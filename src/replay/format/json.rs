@@ -31,6 +31,9 @@ struct Fields<'a> {
     referer: Cow<'a, str>,
     #[serde(borrow, default)]
     user_agent: Cow<'a, str>,
+    /// Fields that were no UTF-8, and so are percent-encoded.
+    #[serde(default)]
+    escaped: Vec<String>,
 }
 
 impl Json {
@@ -50,34 +53,50 @@ impl Json {
             Cow::Owned(_) => b"",
         };
         let LineScratch { target, referer, user_agent, host } = scratch;
+        let kept = |name: &str, text, out| kept(text, fields.escaped.iter().any(|escaped| escaped == name), out);
         Ok(Line {
             client: borrowed(fields.client),
-            host: kept(fields.host, host),
+            host: kept("host", fields.host, host),
             secure: match &*fields.scheme {
                 "https" => Some(true),
                 "http" => Some(false),
                 _ => None,
             },
             method: borrowed(fields.method),
-            target: kept(fields.target, target),
+            target: kept("target", fields.target, target),
             is_decoded: false,
             status: fields.status,
-            referer: kept(fields.referer, referer),
-            user_agent: kept(fields.user_agent, user_agent),
+            referer: kept("referer", fields.referer, referer),
+            user_agent: kept("user_agent", fields.user_agent, user_agent),
             moment: Moment::Iso(borrowed(fields.time)),
         })
     }
 }
 
-fn kept<'a>(text: Cow<'a, str>, out: &'a mut Vec<u8>) -> &'a [u8] {
+fn kept<'a>(text: Cow<'a, str>, escaped: bool, out: &'a mut Vec<u8>) -> &'a [u8] {
     match text {
-        Cow::Borrowed(text) => text.as_bytes(),
-        Cow::Owned(text) => {
+        Cow::Borrowed(text) if !escaped => text.as_bytes(),
+        text => {
             out.clear();
-            out.extend_from_slice(text.as_bytes());
+            match escaped {
+                true => decode(text.as_bytes(), out),
+                false => out.extend_from_slice(text.as_bytes()),
+            }
             out
         }
     }
+}
+
+/// Appends a text without its percent-encoding.
+fn decode(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(b'%', text) {
+        out.extend_from_slice(&text[..at]);
+        let digits = text.get(at + 1..at + 3).and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(byte.unwrap_or(b'%'));
+        text = &text[at + if byte.is_some() { 3 } else { 1 }..];
+    }
+    out.extend_from_slice(text);
 }
 
 #[cfg(test)]
@@ -92,6 +111,9 @@ mod tests {
         assert_eq!((read.target, read.secure), ("/a\"中".as_bytes(), Some(true)));
         assert_eq!((read.host, read.status, read.user_agent), (&b"jyj.old.example"[..], 301, &b"M"[..]));
         assert_eq!(read.moment.seconds(), Some(1_602_309_336));
+        let line = br#"{"method":"GET","target":"/%B9%AB?a=%25B9","referer":"/%25","escaped":["target"]}"#;
+        let read = Json.read(line, &mut scratch).unwrap();
+        assert_eq!((read.target, read.referer), (&b"/\xB9\xAB?a=%B9"[..], &b"/%25"[..]));
         for bad in ["", "{", "[]", "{\"method\":\"GET\"}", "{\"method\":1,\"target\":\"/\"}"] {
             let read = Json.read(bad.as_bytes(), &mut scratch);
             assert!(matches!(read, Err(NoLine::Unreadable(_))), "{bad}");
