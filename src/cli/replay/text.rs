@@ -5,6 +5,7 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
 use super::{counted, grouped};
+use crate::replay::coverage::Fate;
 use crate::replay::{Changes, Coverage, Report, Said, Share, Unmapped};
 
 /// The report as text.
@@ -179,9 +180,16 @@ fn changes(changes: &Changes, out: &mut String) {
 fn said(said: &Said) -> String {
     let mut out = format!("{} {}", said.status, said.fate.name());
     if let Some(first) = said.first {
-        let _ = write!(out, ", after HTTPS ({first})");
+        let how = if first == "redirect" { "a redirect to HTTPS" } else { "a refusal without HTTPS" };
+        let _ = write!(out, ", after {how}");
     }
-    if said.fate.name() != said.outcome {
+    let usual = match said.fate {
+        Fate::Redirected => "redirect",
+        Fate::Served => "serve",
+        Fate::Missing => "not_found",
+        fate => fate.name(),
+    };
+    if said.outcome != usual {
         let _ = write!(out, " ({})", said.outcome);
     }
     for part in [&said.platform, &said.to].into_iter().filter(|part| !part.is_empty()) {
