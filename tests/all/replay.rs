@@ -229,46 +229,43 @@ fn coverage_is_what_serving_counts() {
         counts.retain(|_, count| *count > 0);
         counts
     };
-    let path = routes.path().join("access.log");
-    fs::write(&path, &log).unwrap();
+    let sites = ["jyj", "wsj", "other"];
+    let outcomes = sites.map(|site| served(site, "waypost_site_requests_total{", "outcome"));
+    let reasons = sites.map(|site| served(site, "waypost_site_guard_refused_total{", "reason"));
+    let unmapped = sites.map(|site| served(site, "waypost_site_unmapped_total{", "site"));
+    let unmapped: u64 = unmapped.iter().flat_map(|counts| counts.values()).sum();
+    // Everything is in the gateway's own log when it has stopped.
+    running.stop();
     // The settings that `serve::gateway` has beyond the defaults.
     let settings =
         "[platforms.new]\norigins = [\"http://127.0.0.1:1\"]\nhost = \"www.new.example\"\n[guard]\nmethods = [\"*\"]\n";
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("gateway.toml"), settings).unwrap();
+    fs::write(elsewhere.path().join("access.log"), &log).unwrap();
     let folder = routes.path().display().to_string();
-    let output = replay(
-        elsewhere.path(),
-        &[&path.display().to_string(), "--routes", &folder, "--format", "vhost", "--json"],
-        b"",
-    );
-    let report = json(&output);
-    assert_eq!(report["requests"], requests.len());
+    let own = routes.path().join(".logs").display().to_string();
     let counts = |value: &Value| -> BTreeMap<String, u64> { serde_json::from_value(value.clone()).unwrap() };
-    let mut all: BTreeMap<String, u64> = BTreeMap::new();
-    for site in ["jyj", "wsj", "other"] {
-        let served = served(site, "waypost_site_requests_total{", "outcome");
-        served.iter().for_each(|(outcome, count)| *all.entry(outcome.clone()).or_default() += count);
-        if site != "other" {
-            let sites = report["sites"].as_array().unwrap();
-            let found = sites.iter().find(|found| found["site"] == site).unwrap();
-            assert_eq!(counts(&found["outcomes"]), served, "{site}");
+    for (log, format) in [("access.log", "vhost"), (&own, "json")] {
+        let report = json(&replay(elsewhere.path(), &[log, "--routes", &folder, "--json"], b""));
+        assert_eq!((&report["requests"], &report["files"][0]["format"]), (&requests.len().into(), &format.into()));
+        for (site, served) in sites.iter().zip(&outcomes) {
+            let found = report["sites"].as_array().unwrap().iter().find(|found| found["site"] == *site);
+            assert_eq!(found.is_some(), *site != "other");
+            if let Some(found) = found {
+                assert_eq!(counts(&found["outcomes"]), *served, "{log}: {site}");
+            }
         }
+        assert_eq!(counts(&report["outcomes"]), sum(&outcomes), "{log}");
+        assert_eq!(counts(&report["denied"]), sum(&reasons), "{log}");
+        assert_eq!(report["unmapped_answers"], unmapped, "{log}");
     }
-    assert_eq!(counts(&report["outcomes"]), all);
-    assert!(all.len() >= 10, "{all:?}");
-    let unmapped: u64 =
-        ["jyj", "wsj"].iter().flat_map(|site| served(site, "waypost_site_unmapped_total{", "site").into_values()).sum();
-    assert!(unmapped > 0);
-    assert_eq!(report["unmapped_answers"], unmapped);
-    let mut denied: BTreeMap<String, u64> = BTreeMap::new();
-    for site in ["jyj", "wsj", "other"] {
-        for (reason, count) in served(site, "waypost_site_guard_refused_total{", "reason") {
-            *denied.entry(reason).or_default() += count;
-        }
-    }
-    assert_eq!(counts(&report["denied"]), denied);
-    running.stop();
+    assert!(unmapped > 0 && sum(&outcomes).len() >= 10 && sum(&reasons).len() >= 4, "{outcomes:?} {reasons:?}");
+}
+
+fn sum(counts: &[BTreeMap<String, u64>]) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    counts.iter().flatten().for_each(|(name, count)| *all.entry(name.clone()).or_default() += count);
+    all
 }
 
 /// What a server writes of bytes that a client sent.
