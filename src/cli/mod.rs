@@ -15,6 +15,7 @@ mod import;
 mod load;
 mod logs;
 mod purge;
+mod replay;
 mod report;
 mod routes;
 mod serve;
@@ -77,6 +78,18 @@ enum Command {
         /// Print the results as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what would become of the requests in access logs of the old servers: how many hits are covered, and which are not.
+    ///
+    /// Reads Apache's and nginx's formats, IIS's W3C extended format and the gateway's own JSON lines, packed by gzip or zstd
+    /// or not at all, and finds out by itself which it is. Nothing is asked of the network. With --against, says which URLs
+    /// would be answered another way by other routes.
+    #[command(after_long_help = replay::MORE)]
+    Replay {
+        #[command(flatten)]
+        args: Box<replay::Args>,
+        #[command(flatten)]
+        node: NodeArgs,
     },
     /// Turn another system's redirects into route files.
     #[command(subcommand)]
@@ -238,6 +251,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Check { path, node, json } => check::run(path, &node, json),
         Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
+        Command::Replay { args, node } => replay::run(*args, &node),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),

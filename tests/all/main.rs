@@ -32,6 +32,7 @@ mod platforms;
 mod process;
 mod program;
 mod relay;
+mod replay;
 mod schema;
 mod serve;
 mod tls_files;
