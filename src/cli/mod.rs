@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 mod admin;
 mod audit;
 mod check;
+mod dashboards;
 mod explain;
 mod import;
 mod load;
@@ -121,6 +122,8 @@ enum Command {
     /// Check the audit log of what was changed through the admin address.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
+    Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -227,6 +230,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {
