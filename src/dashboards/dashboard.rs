@@ -31,7 +31,7 @@ pub(super) enum Choice {
     Nodes,
     /// Owners.
     Owners,
-    /// One site, of the owners that are chosen.
+    /// One site, of the owners that are chosen: comes after [`Choice::Owners`].
     Site,
     /// Platforms.
     Platforms,
@@ -112,7 +112,7 @@ impl Choice {
         let (name, label, query) = match self {
             Choice::Nodes => (INSTANCE, "Node", values(BUILD_INFO.name, INSTANCE)),
             Choice::Owners => (OWNER, "Owner", values(SITE_INFO.name, OWNER)),
-            Choice::Site => (SITE, "Site", values(SITE_INFO.name, SITE)),
+            Choice::Site => (SITE, "Site", values(&of(SITE_INFO).like(OWNER, "$owner").each(), SITE)),
             Choice::Platforms => (PLATFORM, "Platform", values(PLATFORM_ORIGIN_UP.name, PLATFORM)),
         };
         let many = self != Choice::Site;
@@ -141,8 +141,8 @@ impl Choice {
     }
 }
 
-fn values(metric: &str, label: &str) -> String {
-    format!("label_values({metric}, {label})")
+fn values(series: &str, label: &str) -> String {
+    format!("label_values({series}, {label})")
 }
 
 /// To the other dashboards, with what is chosen.

@@ -21,6 +21,7 @@ mod layers;
 mod limits;
 mod load;
 mod misbehaving;
+mod monitoring;
 mod oracle;
 mod outage;
 mod pages;
