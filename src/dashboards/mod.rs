@@ -10,10 +10,11 @@
 mod alerts;
 mod boards;
 mod dashboard;
-mod names;
 mod panel;
 mod query;
 mod rules;
+
+use crate::telemetry::names;
 
 /// A file to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]

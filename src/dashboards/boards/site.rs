@@ -166,6 +166,23 @@ pub(super) fn dashboard() -> Dashboard {
                         of which file.",
                     )
                     .ask("{{reason}}", of(SITE_GUARD_REFUSED).rate(&[REASON])),
+                    panel(
+                        Stack,
+                        Requests,
+                        "Would be refused, but for a shadow",
+                        "影子规则",
+                        "What rules and rates under trial would refuse. When it is right, take `shadow = true` away.",
+                    )
+                    .ask("{{reason}}", of(SITE_GUARD_SHADOWED).rate(&[REASON])),
+                    panel(
+                        Stack,
+                        Requests,
+                        "What the firewall did",
+                        "防火墙",
+                        "Of requests to platforms. blocked citizens: the log names the rule; `waf-exclude` in the site's file \
+                        takes it away for this site.",
+                    )
+                    .ask("{{action}}", of(SITE_WAF_REQUESTS).rate(&[ACTION])),
                 ],
             ),
         ],

@@ -41,6 +41,15 @@ impl Board {
     }
 }
 
+impl Board {
+    /// Lines of the grid that it takes.
+    pub fn lines(&self) -> u64 {
+        let place = |panel: &Value, key: &str| panel["gridPos"][key].as_u64().unwrap();
+        let ends = self.json["panels"].as_array().unwrap().iter().map(|panel| place(panel, "y") + place(panel, "h"));
+        ends.max().unwrap()
+    }
+}
+
 impl Panel {
     fn parse(json: &Value) -> Panel {
         let queries = json["targets"].as_array().unwrap().iter().map(|target| Query {

@@ -8,7 +8,12 @@
 mod board;
 mod files;
 mod layout;
+mod live;
+mod pictures;
+mod prometheus;
+mod query;
 mod rules;
+mod traffic;
 
 use std::{
     io::{self, Write},
