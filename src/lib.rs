@@ -15,6 +15,7 @@ pub mod config;
 pub mod dashboards;
 pub mod door;
 pub mod guard;
+pub mod hits;
 pub mod model;
 pub mod monitor;
 pub mod pages;

@@ -14,9 +14,11 @@ use super::admin::{self, AdminSettings};
 use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::{GuardSettings, ListFile};
+use super::hits::{self, HitsSettings};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
+use super::log::AccessLogSettings;
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
 use super::request_rule;
@@ -90,6 +92,10 @@ pub struct Gateway {
     pub debounce: u64,
     /// Least severe level that is logged.
     pub log_level: String,
+    /// The log of every request.
+    pub access_log: AccessLogSettings,
+    /// How hits are counted.
+    pub hits: HitsSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
 }
@@ -191,6 +197,11 @@ impl Gateway {
         let admin = reader.address(listen, "admin");
         let source = admin::Source { file: &file, top: &top, folder };
         let admin_settings = admin::read(&source, &admin, &mut reader.faults);
+        let access_log =
+            AccessLogSettings::read(folder, |key| reader.text("log", key), |key| reader.number("log", key));
+        access_log.check(&source, &mut reader.faults);
+        let source = hits::Source { file: &file, top: &top, default_top: &default_top, folder };
+        let hits = hits::read(&source, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -233,6 +244,8 @@ impl Gateway {
             watch: reader.flag("reload", "watch"),
             debounce: reader.number("reload", "debounce") as u64,
             log_level: reader.text("log", "level"),
+            access_log,
+            hits,
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
@@ -359,11 +372,19 @@ impl Gateway {
                 Some(value) => value,
                 None => return absent(key, out),
             },
+            ("hits", name) => match self.hits.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
             ("answers", "cache-control") => quote(&self.cache_control),
             ("health", "paths") => text(self.health_paths.clone()),
             ("reload", "watch") => self.watch.to_string(),
             ("reload", "debounce") => self.debounce.to_string(),
             ("log", "level") => quote(&self.log_level),
+            ("log", name) => match self.access_log.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
             _ => key.default.to_owned(),
         };
         out.push_str(&format!("{} = {value}\n", key.name));

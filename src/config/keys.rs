@@ -7,7 +7,9 @@ use crate::model::Https;
 
 use super::admin::ADMIN;
 use super::guard::GUARD;
+use super::hits::HITS;
 use super::limits::LIMITS;
+use super::log::LOG;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
 
@@ -418,7 +420,18 @@ pub const GATEWAY: &[Key] = &[
     key("answers", Kind::Table(ANSWERS), "", "How answers are sent."),
     key("health", Kind::Table(HEALTH), "", "Health on the public addresses."),
     key("reload", Kind::Table(RELOAD), "", "How changes of routes and certificates go live."),
-    key("log", Kind::Table(LOG), "", "What is logged, to standard error."),
+    key(
+        "log",
+        Kind::Table(LOG),
+        "",
+        "What the program tells of itself, on standard error, and the access log, which tells of every request.",
+    ),
+    key(
+        "hits",
+        Kind::Table(HITS),
+        "",
+        "How often each old URL is asked for: counted by site and day, without addresses of clients.",
+    ),
 ];
 
 /// `[listen]`.
@@ -710,11 +723,3 @@ pub const RELOAD: &[Key] = &[
         "How long the folders must be quiet before they are read, in milliseconds. A file that is open for writing is waited for in any case, for up to a second; longer is calmer where many files are copied in.",
     ),
 ];
-
-/// `[log]`.
-pub const LOG: &[Key] = &[key(
-    "level",
-    Kind::Word(&["error", "warn", "info", "debug", "trace"]),
-    "\"info\"",
-    "Least severe level that is logged. The environment variable WAYPOST_LOG overrides it, with a filter such as `waypost=debug`.",
-)];

@@ -1,7 +1,8 @@
 //! What the gateway tells about itself in numbers.
 //!
-//! Owns: the names of every metric and label ([`names`]), the registry, and the handles that requests count with.
-//! Never does: HTTP (`admin` shows the registry) or logging.
+//! Owns: the names of every metric and label ([`names`]), the registry, and the handles that requests count with; the access
+//! log ([`access_log`]).
+//! Never does: HTTP (`admin` shows the registry), or anything for a log or a database on a thread that answers.
 //!
 //! Invariants: counting a request takes no lock, allocates nothing and formats no label; every label is an enum, or comes from what
 //! operators wrote: a site, its owner, a platform, an origin, a rule, a name in a certificate file; the series of what is removed are
@@ -9,6 +10,7 @@
 //!
 //! Called by: `answer` for each request, `door` for each connection, `relay` for each request to a platform, `reload` for each reload.
 
+pub mod access_log;
 mod certificates;
 mod connections;
 mod exchange;

@@ -64,7 +64,7 @@ fn config_prints_a_file_that_says_the_same() {
     // Folders are relative to the file.
     let without_folders = |text: &str| {
         text.lines()
-            .filter(|line| !["routes =", "certs =", "audit ="].iter().any(|key| line.starts_with(key)))
+            .filter(|line| !["routes =", "certs =", "audit =", "folder ="].iter().any(|key| line.starts_with(key)))
             .collect::<Vec<_>>()
             .join("\n")
     };

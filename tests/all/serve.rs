@@ -11,7 +11,7 @@ use std::{
 };
 
 use waypost::{
-    config::{AdminSettings, Gateway, Limits},
+    config::{AccessLogSettings, AdminSettings, Gateway, HitsSettings, Limits},
     server::{self, Running},
 };
 
@@ -54,11 +54,14 @@ pub fn gateway(routes: &Path) -> Gateway {
     Gateway {
         // Hidden from the loader.
         admin_settings: AdminSettings { audit: routes.join(".audit.jsonl"), ..gateway.admin_settings },
+        access_log: AccessLogSettings { folder: routes.join(".logs"), ..gateway.access_log },
         routes: routes.to_owned(),
         http: vec!["127.0.0.1:0".parse().unwrap()],
         admin: "127.0.0.1:0".parse().unwrap(),
         watch: false,
         debounce: 20,
+        // Whoever wants to count says where.
+        hits: HitsSettings { database: None, ..gateway.hits },
         // Connections are counted, so none may end because it was used much.
         limits: Limits { requests: 0, ..gateway.limits },
         ..gateway
