@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 mod admin;
 mod audit;
 mod check;
+mod dashboards;
 mod explain;
 mod hits;
 mod import;
@@ -151,6 +152,8 @@ enum Command {
         #[command(flatten)]
         asked: hits::Asked,
     },
+    /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
+    Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -260,6 +263,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(command),
         Command::Logs(args) => logs::run(&args),
         Command::Hits { node, asked } => hits::run(&node, &asked),
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

@@ -23,6 +23,7 @@ mod limits;
 mod load;
 mod logs;
 mod misbehaving;
+mod monitoring;
 mod oracle;
 mod outage;
 mod pages;
