@@ -45,7 +45,7 @@ use format::Format;
 use input::{Block, Reading, read_blocks};
 use judge::Judge;
 use names::Names;
-use worker::Worker;
+use worker::{Desk, Worker};
 
 /// What is to be replayed, and how.
 #[derive(Debug)]
@@ -130,10 +130,10 @@ fn run<'j>(
             .map(|_| {
                 let (taken, spent, ended) = (&taken, spent.clone(), ended.clone());
                 scope.spawn(move || {
-                    let mut worker = Worker::new(shared);
+                    let (mut worker, mut desk) = (Worker::new(shared), Desk::default());
                     loop {
                         let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) else { break };
-                        progress.lines.fetch_add(worker.count_block(&block), Ordering::Relaxed);
+                        progress.lines.fetch_add(worker.count_block(&block, &mut desk), Ordering::Relaxed);
                         let _ = spent.send(block.bytes);
                     }
                     drop(ended);
