@@ -102,7 +102,7 @@ impl<'j> Worker<'j> {
             tally: Tally::default(),
             unmapped: Frequent::new(shared.room),
             unknown: Frequent::new(shared.room),
-            changes: Frequent::new(shared.room),
+            changes: Frequent::new(shared.room.max(CHANGES)),
             changed: [[0; _]; _],
             unreadable: Vec::new(),
             told: Told::default(),
@@ -364,3 +364,6 @@ const URLS: usize = 7_000_000;
 /// URLs of a list that a thread has room for.
 const ROOM: usize = 1 << 16;
 const MAX_ROOM: usize = 1 << 20;
+
+/// Changes that a thread has room for: 100 MB, if there are so many.
+const CHANGES: usize = 1 << 18;
