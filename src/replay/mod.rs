@@ -25,6 +25,7 @@ mod report;
 mod worker;
 
 use std::{
+    panic::resume_unwind,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -45,7 +46,7 @@ use format::Format;
 use input::{Block, Reading, read_blocks};
 use judge::Judge;
 use names::Names;
-use worker::Worker;
+use worker::{Desk, Worker};
 
 /// What is to be replayed, and how.
 #[derive(Debug)]
@@ -123,17 +124,18 @@ fn run<'j>(
     let (blocks, taken) = mpsc::sync_channel::<Block>(threads * 2);
     let (spent, room) = mpsc::channel::<Vec<u8>>();
     let (ended, end) = mpsc::channel::<()>();
-    let taken = Mutex::new(taken);
+    // Only workers have it: when none is left, the reader ends too.
+    let taken = Arc::new(Mutex::new(taken));
     thread::scope(|scope| {
         let reader = scope.spawn(move || read_all(job, names, &blocks, &room, progress));
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let (taken, spent, ended) = (&taken, spent.clone(), ended.clone());
+                let (taken, spent, ended) = (taken.clone(), spent.clone(), ended.clone());
                 scope.spawn(move || {
-                    let mut worker = Worker::new(shared);
+                    let (mut worker, mut desk) = (Worker::new(shared), Desk::default());
                     loop {
                         let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) else { break };
-                        progress.lines.fetch_add(worker.count_block(&block), Ordering::Relaxed);
+                        progress.lines.fetch_add(worker.count_block(&block, &mut desk), Ordering::Relaxed);
                         let _ = spent.send(block.bytes);
                     }
                     drop(ended);
@@ -141,12 +143,13 @@ fn run<'j>(
                 })
             })
             .collect();
-        drop((spent, ended));
+        drop((taken, spent, ended));
         while end.recv_timeout(WATCH) == Err(mpsc::RecvTimeoutError::Timeout) {
             watch(progress);
         }
-        let files = reader.join().unwrap_or_default();
-        (files, workers.into_iter().filter_map(|worker| worker.join().ok()).collect())
+        let files = reader.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let workers = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (files, workers.collect())
     })
 }
 

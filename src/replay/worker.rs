@@ -46,6 +46,11 @@ pub(super) struct Worker<'j> {
     pub unreadable: Vec<(usize, u64, String, &'static str)>,
     told: Told,
     told_changed: Told,
+}
+
+/// Working space of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
     line: LineScratch,
     spaces: [Space; 2],
 }
@@ -97,24 +102,22 @@ impl<'j> Worker<'j> {
             tally: Tally::default(),
             unmapped: Frequent::new(shared.room),
             unknown: Frequent::new(shared.room),
-            changes: Frequent::new(shared.room),
+            changes: Frequent::new(shared.room.max(CHANGES)),
             changed: [[0; _]; _],
             unreadable: Vec::new(),
             told: Told::default(),
             told_changed: Told::default(),
-            line: LineScratch::default(),
-            spaces: Default::default(),
         }
     }
 
     /// Counts the lines of a block; says how many there are.
-    pub fn count_block(&mut self, block: &Block) -> u64 {
+    pub fn count_block(&mut self, block: &Block, desk: &mut Desk) -> u64 {
         let mut rest = &block.bytes[..];
         let mut number = block.first_line;
         while !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let line = &rest[..end];
-            self.count_line(block, line.strip_suffix(b"\r").unwrap_or(line), number);
+            self.count_line(block, line.strip_suffix(b"\r").unwrap_or(line), number, desk);
             rest = rest.get(end + 1..).unwrap_or_default();
             number += 1;
         }
@@ -123,10 +126,9 @@ impl<'j> Worker<'j> {
         lines
     }
 
-    fn count_line(&mut self, block: &Block, line: &[u8], number: u64) {
-        let mut scratch = std::mem::take(&mut self.line);
-        match block.format.read(line, &mut scratch) {
-            Ok(line) => self.count(&line, (block.input, number)),
+    fn count_line(&mut self, block: &Block, line: &[u8], number: u64, desk: &mut Desk) {
+        match block.format.read(line, &mut desk.line) {
+            Ok(line) => self.count(&line, (block.input, number), &mut desk.spaces),
             Err(NoLine::Comment) => self.tally.comments += 1,
             Err(NoLine::NoRequest) => self.tally.no_request += 1,
             Err(NoLine::Unreadable(why)) => {
@@ -134,7 +136,6 @@ impl<'j> Worker<'j> {
                 self.tell_unreadable((block.input, number, cut(line, MAX_TOLD), why));
             }
         }
-        self.line = scratch;
     }
 
     /// Keeps the first few lines, whichever thread has them.
@@ -146,7 +147,7 @@ impl<'j> Worker<'j> {
         self.unreadable.push(line);
     }
 
-    fn count(&mut self, line: &Line<'_>, place: (usize, u64)) {
+    fn count(&mut self, line: &Line<'_>, place: (usize, u64), [space, other_space]: &mut [Space; 2]) {
         let shared = self.shared;
         let job = shared.job;
         if (job.since.is_some() || job.until.is_some()) && !is_within(line, job.since, job.until) {
@@ -158,9 +159,7 @@ impl<'j> Worker<'j> {
             host => Some(host),
         };
         let asked = Asked { line, host, secure: line.secure.unwrap_or(job.secure) };
-        let [space, other_space] = &mut self.spaces;
-        let (mut space, mut other_space) = (std::mem::take(space), std::mem::take(other_space));
-        job.judge.judge(&asked, &mut space, |judged| {
+        job.judge.judge(&asked, space, |judged| {
             let site = judged.decision.site.map(|(number, _)| number);
             if shared.only.is_some_and(|only| site != Some(only)) {
                 self.tally.left_out += 1;
@@ -168,10 +167,9 @@ impl<'j> Worker<'j> {
             }
             self.count_judged(&asked, judged, site, place);
             if let Some(against) = &job.against {
-                against.judge(&asked, &mut other_space, |after| self.compare(&asked, judged, after, place));
+                against.judge(&asked, other_space, |after| self.compare(&asked, judged, after, place));
             }
         });
-        self.spaces = [space, other_space];
     }
 
     fn count_judged(&mut self, asked: &Asked<'_>, judged: &Judged<'_>, site: Option<usize>, place: (usize, u64)) {
@@ -366,3 +364,6 @@ const URLS: usize = 7_000_000;
 /// URLs of a list that a thread has room for.
 const ROOM: usize = 1 << 16;
 const MAX_ROOM: usize = 1 << 20;
+
+/// Changes that a thread has room for: 100 MB, if there are so many.
+const CHANGES: usize = 1 << 18;
