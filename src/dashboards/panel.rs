@@ -1,6 +1,6 @@
 //! Panels: what is asked, how it is drawn, and what a person should do about it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One picture on a dashboard.
 #[derive(Clone, Debug)]
@@ -245,13 +245,15 @@ impl Panel {
         if let Some(shape) = &self.shape {
             return shape.clone();
         }
-        let titles: serde_json::Map<String, Value> = if self.queries.len() == 1 {
-            let name = |name: &str| if name == "Value #A" { "Value".to_owned() } else { name.to_owned() };
-            self.columns.iter().map(|column| (name(&column.name), json!(column.title))).collect()
-        } else {
-            self.columns.iter().map(|column| (column.name.clone(), json!(column.title))).collect()
+        // The only query of a table has no letter.
+        let field = |column: &Column| match column.name.as_str() {
+            "Value #A" if self.queries.len() == 1 => "Value".to_owned(),
+            name => name.to_owned(),
         };
-        let organize = json!({"excludeByName": {"Time": true}, "indexByName": {}, "renameByName": titles});
+        let columns = || self.columns.iter().map(field);
+        let titles: Map<String, Value> = columns().zip(self.columns.iter().map(|column| json!(column.title))).collect();
+        let order: Map<String, Value> = columns().zip((0..).map(|at: usize| json!(at))).collect();
+        let organize = json!({"excludeByName": {"Time": true}, "indexByName": order, "renameByName": titles});
         json!([{"id": "merge", "options": {}}, {"id": "organize", "options": organize}])
     }
 
