@@ -15,6 +15,7 @@ pub(super) struct Panel {
     steps: &'static [(f64, &'static str)],
     max: Option<f64>,
     shape: Option<Value>,
+    sorted_by: Option<&'static str>,
     size: Option<(u8, u8)>,
 }
 
@@ -82,7 +83,20 @@ pub(super) const RED_AT_0: &[(f64, &str)] = &[(f64::NEG_INFINITY, "red"), (0.5, 
 /// A panel of this kind.
 pub(super) fn panel(view: View, unit: Unit, title: &'static str, chinese: &'static str, about: &'static str) -> Panel {
     let (queries, columns) = (Vec::new(), Vec::new());
-    Panel { view, unit, title, chinese, about, queries, columns, steps: &[], max: None, shape: None, size: None }
+    Panel {
+        view,
+        unit,
+        title,
+        chinese,
+        about,
+        queries,
+        columns,
+        steps: &[],
+        max: None,
+        shape: None,
+        sorted_by: None,
+        size: None,
+    }
 }
 
 impl Panel {
@@ -127,6 +141,12 @@ impl Panel {
         self
     }
 
+    /// A table whose rows with most in this column come first.
+    pub fn sorted_by(mut self, title: &'static str) -> Self {
+        self.sorted_by = Some(title);
+        self
+    }
+
     /// Columns (of 24) and lines that it takes, instead of what is usual.
     pub fn size(mut self, width: u8, height: u8) -> Self {
         self.size = Some((width, height));
@@ -158,6 +178,9 @@ impl Panel {
         });
         if self.view == View::Table {
             panel["transformations"] = self.transformations();
+        }
+        if let Some(title) = self.sorted_by {
+            panel["options"]["sortBy"] = json!([{"displayName": title, "desc": true}]);
         }
         panel
     }
