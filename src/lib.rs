@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod pages;
 pub mod relay;
 pub mod reload;
+pub mod replay;
 pub mod rewrite;
 pub mod routing;
 pub mod server;

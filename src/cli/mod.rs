@@ -11,9 +11,12 @@ mod audit;
 mod check;
 mod dashboards;
 mod explain;
+mod hits;
 mod import;
 mod load;
+mod logs;
 mod purge;
+mod replay;
 mod report;
 mod routes;
 mod serve;
@@ -77,6 +80,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what would become of the requests in access logs of the old servers: how many hits are covered, and which are not.
+    ///
+    /// Reads Apache's and nginx's formats, IIS's W3C extended format and the gateway's own JSON lines, packed by gzip or zstd
+    /// or not at all, and finds out by itself which it is. Nothing is asked of the network. With --against, says which URLs
+    /// would be answered another way by other routes.
+    #[command(after_long_help = replay::MORE)]
+    Replay {
+        #[command(flatten)]
+        args: Box<replay::Args>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
     /// Turn another system's redirects into route files.
     #[command(subcommand)]
     Import(import::Import),
@@ -122,6 +137,21 @@ enum Command {
     /// Check the audit log of what was changed through the admin address.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show requests of the access log, filtered, and follow it.
+    Logs(logs::LogsArgs),
+    /// Show how often old URLs are asked for, and how they are answered; above all those that lead nowhere.
+    ///
+    /// Reads the database of gateway.toml ([hits] database), while the gateway runs or not. What was asked for less than a
+    /// minute ago ([hits] flush) is not there yet. A hit is a request for an old URL; health checks and requests that the
+    /// guard refused are none. A URL may have had more hits than is told, never fewer; the sums below the table are exact.
+    ///
+    /// The columns of --csv and the names in --json stay as they are; new ones come last.
+    Hits {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        asked: hits::Asked,
+    },
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -224,12 +254,15 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Check { path, node, json } => check::run(path, &node, json),
         Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
+        Command::Replay { args, node } => replay::run(*args, &node),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),
         Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Logs(args) => logs::run(&args),
+        Command::Hits { node, asked } => hits::run(&node, &asked),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

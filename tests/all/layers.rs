@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "url"],
     &["config", "guard", "routing", "pages", "telemetry", "dashboards"],
     &["tls", "cache", "rewrite", "hits"],
-    &["answer", "relay", "monitor", "door", "reload", "admin"],
+    &["answer", "relay", "monitor", "door", "reload", "admin", "replay"],
     &["server", "cli"],
 ];
 

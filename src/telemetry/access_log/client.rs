@@ -19,7 +19,7 @@ use crate::config::ClientShown;
 pub(super) enum Clients {
     Full,
     Truncated,
-    Hashed(DayKey),
+    Hashed(Box<DayKey>),
     None,
 }
 
@@ -37,7 +37,7 @@ impl Clients {
         match shown {
             ClientShown::Full => Clients::Full,
             ClientShown::Truncated => Clients::Truncated,
-            ClientShown::Hashed => Clients::Hashed(DayKey::of(folder, day)),
+            ClientShown::Hashed => Clients::Hashed(Box::new(DayKey::of(folder, day))),
             ClientShown::None => Clients::None,
         }
     }
@@ -47,7 +47,7 @@ impl Clients {
         if let Clients::Hashed(key) = self
             && key.day != day
         {
-            *key = DayKey::of(folder, day);
+            **key = DayKey::of(folder, day);
         }
     }
 

@@ -37,6 +37,7 @@ mod text;
 mod world;
 
 pub use files::{CURRENT, RotatedFile, rotated};
+pub use line::CombinedLines;
 pub use record::Record;
 pub use stats::AccessLogStats;
 

@@ -56,6 +56,7 @@ pub fn gateway(routes: &Path, text: &str) -> Gateway {
         admin: base.admin,
         watch: false,
         limits: base.limits,
+        access_log: base.access_log,
         ..gateway
     }
 }
