@@ -1,7 +1,7 @@
 //! The alerts: when a person is called, and what he is told first. The rest is in the runbook.
 
 use super::names::*;
-use super::query::{CPU, INSTANCE, JOB, MAX_FDS, NODES, OPEN_FDS, SITES as SITES_JOB, Series, UP, age, of, share};
+use super::query::{CPU, INSTANCE, JOB, MAX_FDS, NODES, OPEN_FDS, SITES as SITES_JOB, Series, UP, of, share};
 use super::rules::{SITE_FAILED, SITE_HOUR, SITE_RATE, SITE_UNMAPPED_HOUR, errors};
 
 /// An alert.
@@ -270,12 +270,20 @@ fn duties() -> Vec<Alert> {
         ),
         one(
             "WaypostHitsNotSaved",
-            format!("{} > 600", age(&of(HITS_LAST_FLUSH).max(&[INSTANCE]))),
-            "5m",
+            format!("{} > 0", of(HITS_FAILING).max(&[INSTANCE])),
+            "10m",
             Severity::Warning,
-            "{{ $labels.instance }} has not saved its counts of hits for {{ $value | \
-            humanizeDuration }}",
-            "They are saved every minute. They stay in memory, and are lost if the node stops now.",
+            "{{ $labels.instance }} can't save its counts of hits",
+            "Their database has taken nothing for ten minutes. They stay in memory, and are lost if the node stops now.",
+        ),
+        one(
+            "WaypostHitsLost",
+            format!("{} > 0", of(HITS_LOST).within("15m").increase(&[INSTANCE])),
+            "",
+            Severity::Warning,
+            "{{ $labels.instance }} has lost {{ $value | humanize }} hits",
+            "The database was away for so long that memory for counts was used up. What is counted now is lost, until it is \
+             back.",
         ),
     ]
 }

@@ -1,6 +1,6 @@
 //! Panels: what is asked, how it is drawn, and what a person should do about it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One picture on a dashboard.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Panel {
     steps: &'static [(f64, &'static str)],
     max: Option<f64>,
     shape: Option<Value>,
+    sorted_by: Option<&'static str>,
     size: Option<(u8, u8)>,
 }
 
@@ -82,7 +83,20 @@ pub(super) const RED_AT_0: &[(f64, &str)] = &[(f64::NEG_INFINITY, "red"), (0.5, 
 /// A panel of this kind.
 pub(super) fn panel(view: View, unit: Unit, title: &'static str, chinese: &'static str, about: &'static str) -> Panel {
     let (queries, columns) = (Vec::new(), Vec::new());
-    Panel { view, unit, title, chinese, about, queries, columns, steps: &[], max: None, shape: None, size: None }
+    Panel {
+        view,
+        unit,
+        title,
+        chinese,
+        about,
+        queries,
+        columns,
+        steps: &[],
+        max: None,
+        shape: None,
+        sorted_by: None,
+        size: None,
+    }
 }
 
 impl Panel {
@@ -127,6 +141,12 @@ impl Panel {
         self
     }
 
+    /// A table whose rows with most in this column come first.
+    pub fn sorted_by(mut self, title: &'static str) -> Self {
+        self.sorted_by = Some(title);
+        self
+    }
+
     /// Columns (of 24) and lines that it takes, instead of what is usual.
     pub fn size(mut self, width: u8, height: u8) -> Self {
         self.size = Some((width, height));
@@ -158,6 +178,9 @@ impl Panel {
         });
         if self.view == View::Table {
             panel["transformations"] = self.transformations();
+        }
+        if let Some(title) = self.sorted_by {
+            panel["options"]["sortBy"] = json!([{"displayName": title, "desc": true}]);
         }
         panel
     }
@@ -245,13 +268,15 @@ impl Panel {
         if let Some(shape) = &self.shape {
             return shape.clone();
         }
-        let titles: serde_json::Map<String, Value> = if self.queries.len() == 1 {
-            let name = |name: &str| if name == "Value #A" { "Value".to_owned() } else { name.to_owned() };
-            self.columns.iter().map(|column| (name(&column.name), json!(column.title))).collect()
-        } else {
-            self.columns.iter().map(|column| (column.name.clone(), json!(column.title))).collect()
+        // The only query of a table has no letter.
+        let field = |column: &Column| match column.name.as_str() {
+            "Value #A" if self.queries.len() == 1 => "Value".to_owned(),
+            name => name.to_owned(),
         };
-        let organize = json!({"excludeByName": {"Time": true}, "indexByName": {}, "renameByName": titles});
+        let columns = || self.columns.iter().map(field);
+        let titles: Map<String, Value> = columns().zip(self.columns.iter().map(|column| json!(column.title))).collect();
+        let order: Map<String, Value> = columns().zip((0..).map(|at: usize| json!(at))).collect();
+        let organize = json!({"excludeByName": {"Time": true}, "indexByName": order, "renameByName": titles});
         json!([{"id": "merge", "options": {}}, {"id": "organize", "options": organize}])
     }
 

@@ -177,9 +177,9 @@ pub(super) fn top(count: usize, query: &str) -> String {
     format!("topk({count}, {query})")
 }
 
-/// Seconds since this Unix time.
+/// Seconds since this Unix time; nothing if it is 0, which means never.
 pub(super) fn age(time: &str) -> String {
-    format!("time() - {time}")
+    format!("time() - ({time} > 0)")
 }
 
 /// A metric that Prometheus makes itself, or the library that counts.

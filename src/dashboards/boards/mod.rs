@@ -32,9 +32,9 @@ pub(super) fn asked(family: Family) -> Series {
     super::query::of(family).other_than(OUTCOME, "health")
 }
 
-/// Those of [`asked`] that failed: 5xx, but for pages that operators have frozen.
+/// Those of [`asked`] that failed: 5xx, but for pages that operators have frozen, and what is no HTTP (501, 505).
 pub(super) fn failed(family: Family) -> Series {
-    super::query::of(family).unlike(OUTCOME, "health|frozen").is(STATUS, "5xx")
+    super::query::of(family).unlike(OUTCOME, "health|frozen|bad_request").is(STATUS, "5xx")
 }
 
 /// Where a click on a site leads.

@@ -270,6 +270,26 @@ pub(super) fn dashboard() -> Dashboard {
                     )
                     .ask("{{result}}", here(HITS_FLUSHES).increase(&[RESULT]))
                     .size(8, 8),
+                    panel(
+                        Lines,
+                        PerSecond,
+                        "Hits saved and lost",
+                        "保存与丢失",
+                        "Lost ones were for a database that was away for too long: bring it back (runbook, WaypostHitsLost).",
+                    )
+                    .ask("saved", here(HITS_WRITTEN).rate(&[]))
+                    .ask("lost", here(HITS_LOST).rate(&[]))
+                    .size(12, 7),
+                    panel(
+                        Lines,
+                        Yes,
+                        "Saving hits fails",
+                        "保存失败",
+                        "1 while the database takes no counts; they are kept in memory. The log of the gateway says why.",
+                    )
+                    .ask("{{instance}}", here(HITS_FAILING).max(node))
+                    .up_to(1.0)
+                    .size(12, 7),
                 ],
             ),
             (

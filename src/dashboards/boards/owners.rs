@@ -41,6 +41,7 @@ pub(super) fn dashboard() -> Dashboard {
                     .steps(RED_ABOVE_0)
                     .column("Refused", Count, total(of(SITE_GUARD_REFUSED), &[OWNER]))
                     .column("Bytes", Bytes, total(of(SITE_RESPONSE_BYTES), &[OWNER]))
+                    .sorted_by("Unmapped")
                     .size(24, 12),
                     panel(
                         Lines,
@@ -88,6 +89,7 @@ pub(super) fn dashboard() -> Dashboard {
                             total(chosen(of(SITE_REQUESTS)), &[SITE, OWNER])
                         ),
                     )
+                    .sorted_by("Unmapped")
                     .size(24, 12),
                     panel(
                         Stack,

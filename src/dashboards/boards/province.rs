@@ -187,6 +187,7 @@ pub(super) fn dashboard() -> Dashboard {
                     .label(OWNER, "Owner", None)
                     .column("Failed", Count, top(15, &failed(SITE_REQUESTS).within(range).increase(&[SITE, OWNER])))
                     .steps(RED_ABOVE_0)
+                    .sorted_by("Failed")
                     .size(12, 9),
                     panel(
                         Table,
@@ -225,6 +226,7 @@ pub(super) fn dashboard() -> Dashboard {
                     .label(SITE, "Site", Some(TO_SITE))
                     .label(OWNER, "Owner", None)
                     .column("Unmapped", Count, top(15, &of(SITE_UNMAPPED).within(range).increase(&[SITE, OWNER])))
+                    .sorted_by("Unmapped")
                     .size(12, 8),
                 ],
             ),

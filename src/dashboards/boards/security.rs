@@ -87,6 +87,7 @@ pub(super) fn dashboard() -> Dashboard {
                         Count,
                         top(30, &here(GUARD_RULES).within("$__range").increase(&[RULE, ACTION, SHADOW])),
                     )
+                    .sorted_by("Held")
                     .size(12, 9),
                     panel(
                         Table,
@@ -102,6 +103,7 @@ pub(super) fn dashboard() -> Dashboard {
                         Count,
                         top(30, &of(SITE_GUARD_REFUSED).within("$__range").increase(&[SITE, REASON])),
                     )
+                    .sorted_by("Refused")
                     .size(12, 9),
                 ],
             ),

@@ -15,7 +15,7 @@ use waypost::dashboards::{RUNBOOK, files};
 use crate::client::{Conn, Response, head};
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One that reads a gateway's metrics four times a second.
 pub struct Prometheus {

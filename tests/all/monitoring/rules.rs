@@ -120,7 +120,8 @@ fn cases() -> Vec<Case> {
     const DROPPED: &str = r#"waypost_telemetry_dropped_total{instance="a"}"#;
     const LOG: &str = r#"waypost_access_log_failing{instance="a"}"#;
     const SHORT: &str = r#"waypost_access_log_retention_short{instance="a"}"#;
-    const FLUSH: &str = r#"waypost_hits_last_flush_timestamp_seconds{instance="a"}"#;
+    const UNSAVED: &str = r#"waypost_hits_failing{instance="a"}"#;
+    const LOST: &str = r#"waypost_hits_lost_total{instance="a"}"#;
     const REFUSED: &str = r#"waypost_guard_refused_total{instance="a",reason="probe"}"#;
     const CLEAN: &str = r#"waypost_waf_requests_total{instance="a",action="clean"}"#;
     const UNCHECKED: &str = r#"waypost_waf_requests_total{instance="a",action="unchecked"}"#;
@@ -310,13 +311,10 @@ fn cases() -> Vec<Case> {
         case("WaypostAccessLogFailing", "5m", &[(LOG, "0x9")], &[]),
         case("WaypostAccessLogShort", "20m", &[(SHORT, "1x30")], &[(NODE, "a removes its access log too early")]),
         case("WaypostAccessLogShort", "20m", &[(SHORT, "0x30")], &[]),
-        case(
-            "WaypostHitsNotSaved",
-            "20m",
-            &[(FLUSH, "60x30")],
-            &[(NODE, "a has not saved its counts of hits for 19m 0s")],
-        ),
-        case("WaypostHitsNotSaved", "20m", &[(FLUSH, "0+60x30")], &[]),
+        case("WaypostHitsNotSaved", "15m", &[(UNSAVED, "1x19")], &[(NODE, "a can't save its counts of hits")]),
+        case("WaypostHitsNotSaved", "15m", &[(UNSAVED, "1x9 0 1x9")], &[]),
+        case("WaypostHitsLost", "10m", &[(LOST, "0 0 0 0 0 30x9")], &[(NODE, "a has lost 30 hits")]),
+        case("WaypostHitsLost", "10m", &[(LOST, "30x19")], &[]),
         case(
             "WaypostGuardFlood",
             "90m",

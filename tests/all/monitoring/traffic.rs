@@ -35,6 +35,9 @@ directory = "control"
 [limits]
 target = 2000
 
+[hits]
+flush = 1
+
 [platforms.new]
 origins = ["ORIGIN", "http://127.0.0.1:1"]
 host    = "www.new.example"
@@ -107,9 +110,10 @@ home  = "https://www.new.example/"
 archive = 2001-01-01
 "#,
     ),
-    // Its last line is wrong.
-    ("faulty.toml", "name = \"F\"\nhosts = [\"faulty.example\"]\nhome = \"https://www.new.example/\"\nnothing = 1\n"),
 ];
+
+/// A file whose last line is wrong.
+const FAULTY: &str = "name = \"F\"\nhosts = [\"faulty.example\"]\nhome = \"https://www.new.example/\"\nnothing = 1\n";
 
 /// A gateway under traffic of all kinds.
 pub struct Town {
@@ -179,6 +183,10 @@ impl Town {
         let path = self.folder.path().join("routes/gone.toml");
         let text = SITES.iter().find(|(name, _)| *name == "gone.toml").unwrap().1;
         fs::write(path, format!("{text}# {}\n", self.rounds)).unwrap();
+        // Once, after all was well, with a mistake.
+        if self.rounds == 3 {
+            fs::write(self.folder.path().join("routes/faulty.toml"), FAULTY).unwrap();
+        }
     }
 }
 
