@@ -240,7 +240,7 @@ impl Work {
 }
 
 /// How long the gateway waits for the last counts when it stops.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long a batch may take. The largest has some 100,000 rows.
 const PATIENCE: Duration = Duration::from_secs(300);
