@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Consumer, Exchange};
+use super::{Consumer, Exchange, Journal};
 use crate::config::{AccessLogSettings, LogFormat};
 use archive::{Archive, Archivist};
 use client::Clients;
@@ -59,6 +59,8 @@ pub struct AccessLog {
     stats: Arc<AccessLogStats>,
     /// Lines that had been lost when writing began to fail.
     lost_before: u64,
+    failures: Journal,
+    recoveries: Journal,
     archivist: Option<Archivist>,
 }
 
@@ -85,6 +87,8 @@ impl AccessLog {
             patience: WRITE,
             stats: Arc::default(),
             lost_before: 0,
+            failures: Journal::default(),
+            recoveries: Journal::default(),
             archivist: None,
             settings: settings.clone(),
             world,
@@ -123,17 +127,19 @@ impl AccessLog {
         if !self.stats.failing.swap(true, Ordering::Relaxed) {
             self.lost_before = self.stats.lost();
             let path = self.current.path();
-            log::error!(
-                "the access log {} can't be written: {why}; it is tried again, and requests are answered all the same",
-                path.display()
-            );
+            self.failures.note(|_| {
+                log::error!(
+                    "the access log {} can't be written: {why}; it is tried again, and requests are answered all the same",
+                    path.display()
+                );
+            });
         }
     }
 
     fn recover(&mut self) {
         if self.stats.failing.swap(false, Ordering::Relaxed) {
             let lost = self.stats.lost() - self.lost_before;
-            log::warn!("the access log is written again; {lost} of its lines are lost");
+            self.recoveries.note(|_| log::warn!("the access log is written again; {lost} of its lines are lost"));
         }
     }
 }
