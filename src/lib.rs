@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod door;
 pub mod guard;
+pub mod hits;
 pub mod model;
 pub mod monitor;
 pub mod pages;

@@ -14,6 +14,7 @@ use super::admin::{self, AdminSettings};
 use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
 use super::guard::{GuardSettings, ListFile};
+use super::hits::{self, HitsSettings};
 use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
@@ -93,6 +94,8 @@ pub struct Gateway {
     pub log_level: String,
     /// The log of every request.
     pub access_log: AccessLogSettings,
+    /// How hits are counted.
+    pub hits: HitsSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
 }
@@ -197,6 +200,8 @@ impl Gateway {
         let access_log =
             AccessLogSettings::read(folder, |key| reader.text("log", key), |key| reader.number("log", key));
         access_log.check(&source, &mut reader.faults);
+        let source = hits::Source { file: &file, top: &top, default_top: &default_top, folder };
+        let hits = hits::read(&source, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -240,6 +245,7 @@ impl Gateway {
             debounce: reader.number("reload", "debounce") as u64,
             log_level: reader.text("log", "level"),
             access_log,
+            hits,
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
@@ -363,6 +369,10 @@ impl Gateway {
                 None => return absent(key, out),
             },
             ("admin", name) => match self.admin_settings.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("hits", name) => match self.hits.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },

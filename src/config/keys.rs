@@ -7,6 +7,7 @@ use crate::model::Https;
 
 use super::admin::ADMIN;
 use super::guard::GUARD;
+use super::hits::HITS;
 use super::limits::LIMITS;
 use super::log::LOG;
 use super::platform::Balance;
@@ -424,6 +425,12 @@ pub const GATEWAY: &[Key] = &[
         Kind::Table(LOG),
         "",
         "What the program tells of itself, on standard error, and the access log, which tells of every request.",
+    ),
+    key(
+        "hits",
+        Kind::Table(HITS),
+        "",
+        "How often each old URL is asked for: counted by site and day, without addresses of clients.",
     ),
 ];
 

@@ -34,7 +34,7 @@ use crate::relay::{
 };
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
-use crate::telemetry::{Metrics, Pipeline, names};
+use crate::telemetry::{Metrics, Pipeline, Reading, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
@@ -181,8 +181,8 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let live = reloader.live().clone();
     let responder = Arc::new(Responder::new(gateway, live, metrics.clone(), pipeline.clone(), clock.clone()));
     let guard = responder.guard().clone();
-    metrics
-        .add_readings(vec![(names::GUARD_RATE_ENTRIES, Box::new(move || guard.rate_entries(Instant::now()) as f64))])?;
+    let entries = move || guard.rate_entries(Instant::now()) as f64;
+    metrics.add_readings(vec![Reading::new(names::GUARD_RATE_ENTRIES, entries)])?;
     let platforms = Platforms::new(gateway, metrics.clone());
     let cache = Cache::new(cache::Settings {
         bytes: gateway.cache.bytes,
@@ -349,7 +349,7 @@ impl BackgroundService for Background {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AccessLogSettings;
+    use crate::config::{AccessLogSettings, HitsSettings};
     use std::{
         fs,
         io::{Read, Write},
@@ -379,6 +379,7 @@ mod tests {
             admin: any.into(),
             threads: 1,
             access_log: AccessLogSettings { folder: routes.path().join(".logs"), ..Gateway::default().access_log },
+            hits: HitsSettings { database: None, ..Gateway::default().hits },
             ..Gateway::default()
         };
         let (one, other) = (start(gateway.clone()).unwrap(), start(gateway).unwrap());

@@ -1,51 +1,74 @@
-//! Who is told of each request, and what is shown of it.
+//! Who is told of each request, and what is shown of how they are.
 
 use std::sync::Arc;
 
 use crate::config::Gateway;
+use crate::door::room;
+use crate::hits;
 use crate::telemetry::{
     Consumer, LoopDetector, Metrics, Pipeline, Reading,
     access_log::{AccessLog, AccessLogStats},
     names::{self, Family},
 };
 
-/// Starts to tell the consumers that gateway.toml asks for, and shows how they are.
+/// Starts to tell those whom gateway.toml wants to know. `threads` will leave what is to be told.
 ///
 /// # Errors
 /// If the system has no thread left, or a metric is there already.
 pub(super) fn start(gateway: &Gateway, threads: usize, metrics: &Metrics) -> anyhow::Result<Arc<Pipeline>> {
-    let mut consumers: Vec<Box<dyn Consumer>> = Vec::new();
     let loops = LoopDetector::default();
     let seen = loops.seen();
-    metrics.add_readings(vec![(names::REDIRECT_LOOPS, Box::new(move || seen.get() as f64))])?;
-    consumers.push(Box::new(loops));
+    let connections = f64::from(room(gateway.limits.connections));
+    let mut readings = vec![
+        Reading::new(names::REDIRECT_LOOPS, move || seen.get() as f64),
+        Reading::new(names::WORKERS, move || threads as f64),
+        Reading::new(names::CONNECTIONS_LIMIT, move || connections),
+    ];
+    let mut consumers: Vec<Box<dyn Consumer>> = vec![Box::new(loops)];
     if let Some((log, stats)) = AccessLog::open(&gateway.access_log) {
-        metrics.add_readings(access_log(&stats))?;
         consumers.push(Box::new(log));
+        readings.extend(of_log(&stats));
     }
-    let connections = f64::from(crate::door::room(gateway.limits.connections));
+    if let Some((hits, stats)) = hits::open(&gateway.hits)? {
+        consumers.push(Box::new(hits));
+        readings.extend(of_hits(&stats));
+    }
     let pipeline = Arc::new(Pipeline::start(consumers, threads, MEMORY)?);
-    let dropped = pipeline.clone();
-    metrics.add_readings(vec![
-        (names::TELEMETRY_DROPPED, Box::new(move || dropped.dropped() as f64)),
-        (names::WORKERS, Box::new(move || threads as f64)),
-        (names::CONNECTIONS_LIMIT, Box::new(move || connections)),
-    ])?;
+    let own = pipeline.clone();
+    readings.push(Reading::new(names::TELEMETRY_DROPPED, move || own.dropped() as f64));
+    metrics.add_readings(readings)?;
     Ok(pipeline)
 }
 
-fn access_log(stats: &Arc<AccessLogStats>) -> Vec<Reading> {
-    let reading = |family: Family, read: fn(&AccessLogStats) -> f64| -> Reading {
+fn of_log(stats: &Arc<AccessLogStats>) -> [Reading; 6] {
+    let reading = |family: Family, read: fn(&AccessLogStats) -> f64| {
         let stats = stats.clone();
-        (family, Box::new(move || read(&stats)))
+        Reading::new(family, move || read(&stats))
     };
-    vec![
+    [
         reading(names::ACCESS_LOG_LINES, |stats| stats.lines() as f64),
         reading(names::ACCESS_LOG_LOST, |stats| stats.lost() as f64),
-        reading(names::ACCESS_LOG_FAILING, |stats| f64::from(stats.is_failing())),
+        reading(names::ACCESS_LOG_FAILING, |stats| stats.is_failing().into()),
         reading(names::ACCESS_LOG_BYTES, |stats| stats.bytes() as f64),
         reading(names::ACCESS_LOG_OLDEST, |stats| stats.oldest() as f64),
-        reading(names::ACCESS_LOG_SHORT, |stats| f64::from(stats.is_short())),
+        reading(names::ACCESS_LOG_SHORT, |stats| stats.is_short().into()),
+    ]
+}
+
+fn of_hits(stats: &Arc<hits::Stats>) -> [Reading; 8] {
+    let own = |read: fn(&hits::Stats) -> f64| {
+        let stats = stats.clone();
+        move || read(&stats)
+    };
+    [
+        Reading::of(names::HITS_FLUSHES, "ok", own(|stats| stats.flushes() as f64)),
+        Reading::of(names::HITS_FLUSHES, "failed", own(|stats| stats.failures() as f64)),
+        Reading::new(names::HITS_LAST_FLUSH, own(|stats| stats.last_flush() as f64)),
+        Reading::new(names::HITS_FAILING, own(|stats| stats.is_failing().into())),
+        Reading::new(names::HITS_ENTRIES, own(|stats| stats.entries() as f64)),
+        Reading::new(names::HITS_WRITTEN, own(|stats| stats.written() as f64)),
+        Reading::new(names::HITS_UNNAMED, own(|stats| stats.unnamed() as f64)),
+        Reading::new(names::HITS_LOST, own(|stats| stats.lost() as f64)),
     ]
 }
 

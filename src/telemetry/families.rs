@@ -151,16 +151,35 @@ pub(super) struct Readings {
     readings: Vec<Reading>,
 }
 
-/// A family, and how its only number is read.
-pub type Reading = (Family, Box<dyn Fn() -> f64 + Send + Sync>);
+/// A number that is read when somebody asks for it.
+pub struct Reading {
+    family: Family,
+    labels: Vec<&'static str>,
+    read: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl Reading {
+    /// The only number of a family.
+    pub fn new(family: Family, read: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Reading { family, labels: Vec::new(), read: Box::new(read) }
+    }
+
+    /// The number of a family that has this value of its only label.
+    pub fn of(family: Family, label: &'static str, read: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Reading { labels: vec![label], ..Reading::new(family, read) }
+    }
+}
 
 impl Readings {
     /// Shows these.
     ///
     /// # Errors
-    /// Never, for families of [`super::names`] without labels.
-    pub fn new(readings: Vec<Reading>) -> Result<Self> {
-        Ok(Readings { descs: readings.iter().map(|(family, _)| family.desc()).collect::<Result<_>>()?, readings })
+    /// Never, for families of [`super::names`].
+    pub fn new(mut readings: Vec<Reading>) -> Result<Self> {
+        readings.sort_by_key(|reading| reading.family.name);
+        let families = readings.chunk_by(|one, other| one.family == other.family);
+        let descs = families.map(|same| same[0].family.desc()).collect::<Result<_>>()?;
+        Ok(Readings { descs, readings })
     }
 }
 
@@ -170,6 +189,9 @@ impl Collector for Readings {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.readings.iter().map(|(family, read)| family.with([(Vec::new(), read())])).collect()
+        let families = self.readings.chunk_by(|one, other| one.family == other.family);
+        families
+            .map(|same| same[0].family.with(same.iter().map(|reading| (reading.labels.clone(), (reading.read)()))))
+            .collect()
     }
 }

@@ -259,6 +259,12 @@ families! {
         "1 if files of the access log were removed before their time, because all may take no more bytes; 0 when it is kept as long as it should be.";
     HITS_FLUSHES: Counter Node "waypost_hits_flushes_total" [RESULT]
         "Times that counts of hits were written to the database: ok or failed (they are kept, and written with the next).";
+    HITS_FAILING: Gauge Node "waypost_hits_failing" []
+        "1 while counts of hits can't be written to the database, else 0.";
+    HITS_WRITTEN: Counter Node "waypost_hits_written_total" []
+        "Hits that are in the database.";
+    HITS_LOST: Counter Node "waypost_hits_lost_total" []
+        "Hits that are not counted at all, because the database was away for too long.";
     HITS_LAST_FLUSH: Gauge Node "waypost_hits_last_flush_timestamp_seconds" []
         "Unix time at which counts of hits were last written to the database.";
     HITS_ENTRIES: Gauge Node "waypost_hits_entries" []

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["model", "url"],
     &["config", "guard", "routing", "pages", "telemetry"],
-    &["tls", "cache", "rewrite"],
+    &["tls", "cache", "rewrite", "hits"],
     &["answer", "relay", "monitor", "door", "reload", "admin"],
     &["server", "cli"],
 ];

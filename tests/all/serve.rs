@@ -11,7 +11,7 @@ use std::{
 };
 
 use waypost::{
-    config::{AccessLogSettings, AdminSettings, Gateway, Limits},
+    config::{AccessLogSettings, AdminSettings, Gateway, HitsSettings, Limits},
     server::{self, Running},
 };
 
@@ -60,6 +60,8 @@ pub fn gateway(routes: &Path) -> Gateway {
         admin: "127.0.0.1:0".parse().unwrap(),
         watch: false,
         debounce: 20,
+        // Whoever wants to count says where.
+        hits: HitsSettings { database: None, ..gateway.hits },
         // Connections are counted, so none may end because it was used much.
         limits: Limits { requests: 0, ..gateway.limits },
         ..gateway

@@ -1,0 +1,134 @@
+//! From exchanges to counts.
+
+use std::{
+    mem::take,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use super::Answer;
+use super::bots::Bots;
+use super::calendar::Calendar;
+use super::counts::{Counts, Hit};
+use super::stats::Stats;
+use super::writer::Writer;
+use crate::config::HitsSettings;
+use crate::model::{Host, HostBuf, Outcome};
+use crate::telemetry::{Consumer, Exchange};
+use crate::url::split_absolute;
+
+/// Counts hits, and has them written now and then.
+#[derive(Debug)]
+pub struct Collector {
+    settings: HitsSettings,
+    calendar: Calendar,
+    bots: Bots,
+    counts: Counts,
+    /// Bytes that are left for URLs.
+    room: usize,
+    flushed: Instant,
+    writer: Writer,
+    stats: Arc<Stats>,
+}
+
+impl Collector {
+    pub(super) fn new(settings: &HitsSettings, writer: Writer, stats: Arc<Stats>) -> Self {
+        Collector {
+            calendar: Calendar::new(settings),
+            bots: Bots::new(),
+            counts: Counts::default(),
+            room: settings.memory,
+            flushed: Instant::now(),
+            writer,
+            stats,
+            settings: settings.clone(),
+        }
+    }
+
+    /// Hands what was counted to the writer, unless it is busy: then it goes on being counted here.
+    fn flush(&mut self) {
+        if self.counts.is_empty() {
+            self.flushed = Instant::now();
+            return;
+        }
+        match self.writer.write(take(&mut self.counts)) {
+            Ok(()) => {
+                self.room = self.settings.memory;
+                self.flushed = Instant::now();
+            }
+            Err(counts) => {
+                self.counts = counts;
+                let lost = self.counts.forget();
+                if lost > 0 {
+                    self.stats.lost.fetch_add(lost, Ordering::Relaxed);
+                    log::error!("the database of hits has been away for so long that {lost} hits are forgotten");
+                }
+            }
+        }
+    }
+}
+
+impl Consumer for Collector {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        let mut host = HostBuf::default();
+        let Some((site, url)) = place(exchange, &mut host) else { return };
+        let at = exchange.at.div_euclid(1_000_000);
+        let mut referrer = HostBuf::default();
+        let hit = Hit {
+            day: self.calendar.day(at),
+            site,
+            url,
+            answer: Answer { outcome: exchange.outcome, status: exchange.status, unmapped: exchange.unmapped },
+            bot: self.bots.has(exchange.user_agent),
+            at,
+            referrer: referring_host(exchange.referer, &mut referrer),
+        };
+        self.counts.count(&hit, self.settings.counters, &mut self.room);
+    }
+
+    fn pause(&mut self) {
+        self.stats.entries.store(self.counts.entries() as u64, Ordering::Relaxed);
+        // What is asked for by a flood of URLs is written sooner, so that there is room for others.
+        let is_full = self.room < self.settings.memory / FULL;
+        let wait = if is_full { self.settings.flush / SOONER } else { self.settings.flush };
+        if self.flushed.elapsed() >= wait {
+            self.flush();
+        }
+    }
+
+    fn end(&mut self) {
+        let counts = take(&mut self.counts);
+        let hits = counts.hits();
+        if !self.writer.end(counts) {
+            self.stats.lost.fetch_add(hits, Ordering::Relaxed);
+            log::error!("the last {hits} hits, and those that wait to be written, are lost: their database takes none");
+        }
+    }
+}
+
+/// The site and URL that an exchange counts for; none if it is no hit. A URL that is empty is not told apart.
+fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut HostBuf) -> Option<(&'a str, &'a str)> {
+    match exchange.outcome {
+        Outcome::Health | Outcome::Denied | Outcome::BadRequest => None,
+        _ if exchange.reason.is_some() => None,
+        // Hosts are no personal data, and which forgotten ones are asked for is what operators want to know.
+        Outcome::UnknownHost => Some(("", Host::canonical(exchange.host, buffer).unwrap_or_default())),
+        _ if exchange.key.is_empty() => None,
+        // Canonical keys are text; and no database takes a NUL.
+        _ => Some((exchange.site, str::from_utf8(exchange.key).ok().filter(|key| !key.contains('\0')).unwrap_or(""))),
+    }
+}
+
+/// The host in the value of a `Referer`; empty if there is none.
+fn referring_host<'a>(referer: &[u8], buffer: &'a mut HostBuf) -> &'a str {
+    let Some(url) = split_absolute(referer) else { return "" };
+    // Without a user's name and password.
+    let host = url.authority.rsplit(|&byte| byte == b'@').next().unwrap_or_default();
+    Host::canonical(host, buffer).unwrap_or_default()
+}
+
+/// Memory is full when this part of it is left.
+const FULL: usize = 8;
+
+/// How much sooner a flush comes then.
+const SOONER: u32 = 10;
