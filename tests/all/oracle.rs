@@ -10,7 +10,7 @@ use std::{
 };
 
 use waypost::{
-    config::{AccessLogSettings, Gateway},
+    config::{AccessLogSettings, Gateway, HitsSettings},
     model::Method,
     routing::{Loader, Request, Scratch, Snapshot, Step},
 };
@@ -108,6 +108,7 @@ fn gateway(routes: &Path) -> Gateway {
         admin: "127.0.0.1:0".parse().unwrap(),
         watch: false,
         access_log: AccessLogSettings { folder: routes.join(".logs"), ..Gateway::default().access_log },
+        hits: HitsSettings { database: None, ..Gateway::default().hits },
         ..Gateway::default()
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Written {
     pub lines: u64,
     /// Whether a file is done.
     pub rotated: bool,
+    /// Whether another process is writing, so that nothing was done.
+    pub busy: bool,
     /// Size of the file.
     pub size: u64,
     /// What kept the rest from being written; it can be tried again.
@@ -61,7 +63,7 @@ impl Current {
     pub(super) fn append(&mut self, lines: &mut Vec<u8>) -> Written {
         let mut written = Written::default();
         if let Err(fault) = self.try_append(lines, &mut written) {
-            written.fault = (fault.kind() != io::ErrorKind::WouldBlock).then_some(fault);
+            written.fault = Some(fault);
         }
         written
     }
@@ -81,7 +83,8 @@ impl Current {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 self.open = Some(open);
-                return Err(io::ErrorKind::WouldBlock.into());
+                written.busy = true;
+                return Ok(());
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }

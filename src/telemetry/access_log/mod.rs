@@ -110,8 +110,7 @@ impl AccessLog {
         }
         match written.fault {
             Some(error) => self.fail(&error.to_string()),
-            // Another process may be writing.
-            None if !self.buffer.is_empty() => {}
+            None if written.busy => {}
             None => {
                 self.stats.current_bytes.store(written.size, Ordering::Relaxed);
                 self.recover();
@@ -147,8 +146,9 @@ impl AccessLog {
 impl Consumer for AccessLog {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         if self.buffer.len() >= MOST {
+            self.fail("too much waits to be written");
             self.stats.lost.fetch_add(1, Ordering::Relaxed);
-            return self.fail("too much waits to be written");
+            return;
         }
         self.lines.write(exchange, &self.clients, &mut self.buffer);
         if self.buffer.len() >= self.patience {

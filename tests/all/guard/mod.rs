@@ -57,6 +57,7 @@ pub fn gateway(routes: &Path, text: &str) -> Gateway {
         watch: false,
         limits: base.limits,
         access_log: base.access_log,
+        hits: base.hits,
         ..gateway
     }
 }
