@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod check;
 mod explain;
+mod hits;
 mod import;
 mod load;
 mod logs;
@@ -124,6 +125,19 @@ enum Command {
     Audit(audit::Command),
     /// Show requests of the access log, filtered, and follow it.
     Logs(logs::LogsArgs),
+    /// Show how often old URLs are asked for, and how they are answered; above all those that lead nowhere.
+    ///
+    /// Reads the database of gateway.toml ([hits] database), while the gateway runs or not. What was asked for less than a
+    /// minute ago ([hits] flush) is not there yet. A hit is a request for an old URL; health checks and requests that the
+    /// guard refused are none. A URL may have had more hits than is told, never fewer; the sums below the table are exact.
+    ///
+    /// The columns of --csv and the names in --json stay as they are; new ones come last.
+    Hits {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        asked: hits::Asked,
+    },
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -231,6 +245,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Logs(args) => logs::run(&args),
+        Command::Hits { node, asked } => hits::run(&node, &asked),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

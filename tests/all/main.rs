@@ -11,6 +11,7 @@ mod client;
 mod connections;
 mod counts;
 mod guard;
+mod hits;
 mod http1;
 mod http2;
 mod http2_answers;
