@@ -11,7 +11,7 @@ use std::{
 use aws_lc_rs::{hmac, rand};
 use jiff::civil::Date;
 
-use super::text;
+use super::{files, text};
 use crate::config::ClientShown;
 
 /// Shows clients as the settings want it.
@@ -82,7 +82,7 @@ impl DayKey {
     }
 
     fn shared(folder: &Path, day: Date) -> io::Result<[u8; KEY]> {
-        fs::create_dir_all(folder)?;
+        files::make(folder)?;
         let name = format!("{PREFIX}{day}");
         for entry in fs::read_dir(folder)? {
             let other = entry?.file_name();

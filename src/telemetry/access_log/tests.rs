@@ -295,6 +295,23 @@ fn a_file_ends_at_local_midnight_and_when_it_is_long_enough() {
 }
 
 #[test]
+fn a_file_system_with_another_clock_begins_no_more_files() {
+    let place = Place::new();
+    for ahead in [-DAY, DAY] {
+        let mut log = place.log();
+        for number in 0..10 {
+            tell(&mut log, &format!("/{number}"));
+            log.pause();
+            let time = Timestamp::from_second(place.second.load(Ordering::Relaxed) + ahead).unwrap();
+            File::open(place.path(CURRENT)).unwrap().set_modified(time.into()).unwrap();
+        }
+        log.end();
+        assert_eq!((place.names().len(), place.targets().len()), (1, 10));
+        fs::remove_file(place.path(CURRENT)).unwrap();
+    }
+}
+
+#[test]
 fn what_is_moved_or_removed_begins_anew() {
     let place = Place::new();
     let mut log = place.log();
