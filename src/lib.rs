@@ -12,6 +12,7 @@ pub mod answer;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod dashboards;
 pub mod door;
 pub mod guard;
 pub mod hits;

@@ -9,9 +9,12 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 mod admin;
 mod audit;
 mod check;
+mod dashboards;
 mod explain;
+mod hits;
 mod import;
 mod load;
+mod logs;
 mod purge;
 mod replay;
 mod report;
@@ -134,6 +137,23 @@ enum Command {
     /// Check the audit log of what was changed through the admin address.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show requests of the access log, filtered, and follow it.
+    Logs(logs::LogsArgs),
+    /// Show how often old URLs are asked for, and how they are answered; above all those that lead nowhere.
+    ///
+    /// Reads the database of gateway.toml ([hits] database), while the gateway runs or not. What was asked for less than a
+    /// minute ago ([hits] flush) is not there yet. A hit is a request for an old URL; health checks and requests that the
+    /// guard refused are none. A URL may have had more hits than is told, never fewer; the sums below the table are exact.
+    ///
+    /// The columns of --csv and the names in --json stay as they are; new ones come last.
+    Hits {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        asked: hits::Asked,
+    },
+    /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
+    Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
     Config {
         #[command(flatten)]
@@ -241,6 +261,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Logs(args) => logs::run(&args),
+        Command::Hits { node, asked } => hits::run(&node, &asked),
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {
             let schema = match format {

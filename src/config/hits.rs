@@ -180,13 +180,13 @@ pub(super) const HITS: &[Key] = &[
         "counters",
         Kind::Number(10, 100_000),
         "1000",
-        "URLs that are told apart, of each site between two flushes. Where there are more, those that are asked for least are counted for the site alone: the count of a URL is too low by at most a thousandth (one in `counters`) of the site's hits, and never too high.",
+        "URLs that are told apart, of each site between two flushes. Where there are more, those that are asked for least are counted for the site alone: the count of a URL is too low by at most the site's hits divided by this number, and never too high.",
     ),
     key(
         "memory",
         Kind::Number(1, 65_536),
         "64",
-        "Memory for counts that are not written yet, in MiB, of all sites together; while they are being written, as much again. Some 200 bytes are needed for a URL. When it is full, sites go on with as many URLs as they have.",
+        "Memory for counts that are not written yet, in MiB, of all sites together; while they are being written, as much again. Some 400 bytes are needed for a URL. When it is full, sites go on with as many URLs as they have.",
     ),
     key(
         "rows",

@@ -60,8 +60,7 @@ impl Collector {
                 self.counts = counts;
                 let lost = self.counts.forget();
                 if lost > 0 {
-                    self.stats.lost.fetch_add(lost, Ordering::Relaxed);
-                    log::error!("the database of hits has been away for so long that {lost} hits are forgotten");
+                    self.stats.lose(lost);
                 }
             }
         }
@@ -97,11 +96,8 @@ impl Consumer for Collector {
     }
 
     fn end(&mut self) {
-        let counts = take(&mut self.counts);
-        let hits = counts.hits();
-        if !self.writer.end(counts) {
-            self.stats.lost.fetch_add(hits, Ordering::Relaxed);
-            log::error!("the last {hits} hits, and those that wait to be written, are lost: their database takes none");
+        if let Err(counts) = self.writer.end(take(&mut self.counts)) {
+            self.stats.lose(counts.hits());
         }
     }
 }

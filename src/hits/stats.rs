@@ -55,4 +55,9 @@ impl Stats {
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
+
+    pub(super) fn lose(&self, hits: u64) {
+        self.lost.fetch_add(hits, Ordering::Relaxed);
+        log::error!("{hits} hits are lost: their database takes none");
+    }
 }

@@ -6,9 +6,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
-    thread::{Builder, Thread, current, park_timeout, sleep},
+    thread::{Builder, Thread, park_timeout, sleep},
     time::{Duration, Instant},
 };
 
@@ -62,28 +62,27 @@ impl Writer {
         })
     }
 
-    /// Has the last counts written, and ends the thread. Blocks for some seconds at most; false if they were not written.
-    pub fn end(&mut self, mut counts: Counts) -> bool {
+    /// Has the last counts written, and ends the thread. Blocks for some seconds at most. Gives the counts back if nobody
+    /// takes them.
+    pub fn end(&mut self, mut counts: Counts) -> Result<(), Counts> {
         let until = Instant::now() + LAST_WORDS;
         self.ends.store(true, Ordering::Release);
         self.thread.unpark();
-        while !counts.is_empty() {
-            match self.write(counts) {
-                Ok(()) => break,
-                Err(back) if Instant::now() < until => counts = back,
-                Err(_) => return false,
+        while !counts.is_empty()
+            && let Err(back) = self.write(counts)
+        {
+            if Instant::now() > until || self.done.try_recv() == Err(TryRecvError::Disconnected) {
+                return Err(back);
             }
+            counts = back;
             sleep(Duration::from_millis(5));
         }
         self.sender = None;
         let left = until.saturating_duration_since(Instant::now());
-        self.done.recv_timeout(left) != Err(RecvTimeoutError::Timeout) && !self.ends_in_failure()
-    }
-
-    /// Whether something that was to be written could not be, at the end.
-    fn ends_in_failure(&self) -> bool {
-        // The thread takes it back when it gives up.
-        !self.ends.load(Ordering::Acquire)
+        if self.done.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            log::error!("the last hits may be lost: their database does not answer");
+        }
+        Ok(())
     }
 }
 
@@ -132,8 +131,7 @@ impl Work {
             let batch = counts.into_batch();
             self.number += 1;
             if !self.write(runtime, &batch) {
-                self.ends.store(false, Ordering::Release);
-                self.stats.lost.fetch_add(batch.hits, Ordering::Relaxed);
+                self.stats.lose(batch.hits);
                 return;
             }
             self.stats.unnamed.fetch_add(batch.unnamed, Ordering::Relaxed);
@@ -178,7 +176,6 @@ impl Work {
 
     /// Waits, unless the gateway stops.
     fn wait(&self, pause: Duration) {
-        debug_assert_eq!(current().name(), Some("hits"));
         let until = Instant::now() + pause;
         while !self.ends.load(Ordering::Acquire)
             && let left = until.saturating_duration_since(Instant::now())
@@ -243,7 +240,7 @@ impl Work {
 }
 
 /// How long the gateway waits for the last counts when it stops.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long a batch may take. The largest has some 100,000 rows.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -133,8 +133,7 @@ fn run<'j>(
                 let (taken, spent, ended) = (taken.clone(), spent.clone(), ended.clone());
                 scope.spawn(move || {
                     let (mut worker, mut desk) = (Worker::new(shared), Desk::default());
-                    loop {
-                        let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) else { break };
+                    while let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) {
                         progress.lines.fetch_add(worker.count_block(&block, &mut desk), Ordering::Relaxed);
                         let _ = spent.send(block.bytes);
                     }

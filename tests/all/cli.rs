@@ -64,7 +64,9 @@ fn config_prints_a_file_that_says_the_same() {
     // Folders are relative to the file.
     let without_folders = |text: &str| {
         text.lines()
-            .filter(|line| !["routes =", "certs =", "audit =", "folder ="].iter().any(|key| line.starts_with(key)))
+            .filter(|line| {
+                !["routes =", "certs =", "audit =", "folder =", "database ="].iter().any(|key| line.starts_with(key))
+            })
             .collect::<Vec<_>>()
             .join("\n")
     };
@@ -109,6 +111,8 @@ fn help_is_a_manual() {
         "test",
         "import",
         "upgrade",
+        "logs",
+        "hits",
         "config",
         "schema",
         "completions",

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// The house, from the ground up. Within a layer a module may name those before it in its row.
 const LAYERS: &[&[&str]] = &[
     &["model", "url"],
-    &["config", "guard", "routing", "pages", "telemetry"],
+    &["config", "guard", "routing", "pages", "telemetry", "dashboards"],
     &["tls", "cache", "rewrite", "hits"],
     &["answer", "relay", "monitor", "door", "reload", "admin", "replay"],
     &["server", "cli"],

@@ -10,7 +10,7 @@ use std::{
 };
 
 use waypost::{
-    config::Gateway,
+    config::{AccessLogSettings, Gateway, HitsSettings},
     model::Method,
     routing::{Loader, Request, Scratch, Snapshot, Step},
 };
@@ -107,6 +107,8 @@ fn gateway(routes: &Path) -> Gateway {
         http: vec!["127.0.0.1:0".parse().unwrap()],
         admin: "127.0.0.1:0".parse().unwrap(),
         watch: false,
+        access_log: AccessLogSettings { folder: routes.join(".logs"), ..Gateway::default().access_log },
+        hits: HitsSettings { database: None, ..Gateway::default().hits },
         ..Gateway::default()
     }
 }

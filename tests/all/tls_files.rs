@@ -14,7 +14,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::version::TLS13;
 use serde_json::Value;
 use waypost::{
-    config::{Gateway, TlsMode},
+    config::{AccessLogSettings, Gateway, HitsSettings, TlsMode},
     server,
 };
 use x509_parser::{extensions::GeneralName, prelude::*};
@@ -86,6 +86,8 @@ fn gateway(node: &Path) -> Gateway {
         https: vec![any],
         admin: "127.0.0.1:0".parse().unwrap(),
         debounce: 20,
+        access_log: AccessLogSettings { folder: node.join("logs"), ..Gateway::default().access_log },
+        hits: HitsSettings { database: None, ..Gateway::default().hits },
         ..Gateway::default()
     }
 }

@@ -159,7 +159,7 @@ fn write_log(path: &Path, size: Size) {
             94..98 => format!("/WEB/{page}/List.ASPX?page=2"),
             _ => "/wp-login.php".to_owned(),
         };
-        let status = if random.next() % 8 == 0 { 404 } else { 200 };
+        let status = if random.next().is_multiple_of(8) { 404 } else { 200 };
         let host = if line % 50 == 0 { format!("nobody{}.example", page % 10) } else { format!("s{site}.old.example") };
         writeln!(
             out,

@@ -220,9 +220,6 @@ impl Archive {
             );
             self.note_early(last.day);
         }
-        let early = fs::read_to_string(self.folder.join(EARLY)).ok().and_then(|day| day.trim().parse::<Date>().ok());
-        let is_short = early.is_some_and(|day| !self.is_old(day, today));
-        self.stats.short.store(is_short, Ordering::Relaxed);
         Ok(files)
     }
 
@@ -240,7 +237,11 @@ impl Archive {
         }
     }
 
+    /// Shows how things are.
     fn count(&self, files: &[RotatedFile]) {
+        let early = fs::read_to_string(self.folder.join(EARLY)).ok().and_then(|day| day.trim().parse::<Date>().ok());
+        let is_short = early.is_some_and(|day| !self.is_old(day, self.world.today()));
+        self.stats.short.store(is_short, Ordering::Relaxed);
         let bytes = files.iter().map(|file| file.bytes).sum();
         self.stats.rotated_bytes.store(bytes, Ordering::Relaxed);
         let first = files.first().map(|file| file.day).or((self.current_bytes() > 0).then(|| self.world.today()));

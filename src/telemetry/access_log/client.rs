@@ -11,7 +11,7 @@ use std::{
 use aws_lc_rs::{hmac, rand};
 use jiff::civil::Date;
 
-use super::text;
+use super::{files, text};
 use crate::config::ClientShown;
 
 /// Shows clients as the settings want it.
@@ -19,7 +19,7 @@ use crate::config::ClientShown;
 pub(super) enum Clients {
     Full,
     Truncated,
-    Hashed(DayKey),
+    Hashed(Box<DayKey>),
     None,
 }
 
@@ -37,7 +37,7 @@ impl Clients {
         match shown {
             ClientShown::Full => Clients::Full,
             ClientShown::Truncated => Clients::Truncated,
-            ClientShown::Hashed => Clients::Hashed(DayKey::of(folder, day)),
+            ClientShown::Hashed => Clients::Hashed(Box::new(DayKey::of(folder, day))),
             ClientShown::None => Clients::None,
         }
     }
@@ -47,7 +47,7 @@ impl Clients {
         if let Clients::Hashed(key) = self
             && key.day != day
         {
-            *key = DayKey::of(folder, day);
+            **key = DayKey::of(folder, day);
         }
     }
 
@@ -82,7 +82,7 @@ impl DayKey {
     }
 
     fn shared(folder: &Path, day: Date) -> io::Result<[u8; KEY]> {
-        fs::create_dir_all(folder)?;
+        files::make(folder)?;
         let name = format!("{PREFIX}{day}");
         for entry in fs::read_dir(folder)? {
             let other = entry?.file_name();

@@ -4,9 +4,9 @@
 //! whole lines only, and never to a file that has been rotated away.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Current {
 struct Open {
     file: File,
     lock: File,
+    /// The day on which this process last wrote to the file.
+    wrote: Option<Date>,
 }
 
 /// What came of writing.
@@ -38,6 +40,8 @@ pub(super) struct Written {
     pub lines: u64,
     /// Whether a file is done.
     pub rotated: bool,
+    /// Whether another process is writing, so that nothing was done.
+    pub busy: bool,
     /// Size of the file.
     pub size: u64,
     /// What kept the rest from being written; it can be tried again.
@@ -59,7 +63,7 @@ impl Current {
     pub(super) fn append(&mut self, lines: &mut Vec<u8>) -> Written {
         let mut written = Written::default();
         if let Err(fault) = self.try_append(lines, &mut written) {
-            written.fault = (fault.kind() != io::ErrorKind::WouldBlock).then_some(fault);
+            written.fault = Some(fault);
         }
         written
     }
@@ -79,7 +83,8 @@ impl Current {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 self.open = Some(open);
-                return Err(io::ErrorKind::WouldBlock.into());
+                written.busy = true;
+                return Ok(());
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -96,22 +101,27 @@ impl Current {
         // Another process may have rotated it before the lock was ours.
         let mut metadata = open.file.metadata()?;
         if !is_there(path, &metadata) {
-            open.file = append_to(path)?;
+            (open.file, open.wrote) = (append_to(path)?, None);
             metadata = open.file.metadata()?;
         }
         if metadata.is_file() && metadata.len() > 0 {
             mend(&open.file, metadata.len())?;
         }
-        if self.is_done(&metadata, lines.len() as u64) {
-            match self.rotate(path, &metadata) {
+        let (day, today) = (self.day(&metadata, open.wrote), self.world.today());
+        let is_full = metadata.len() + lines.len() as u64 > self.rotate_bytes;
+        if metadata.is_file() && metadata.len() > 0 && (day < today || is_full) {
+            match self.rotate(path, day) {
                 Ok(()) => {
                     written.rotated = true;
-                    open.file = append_to(path)?;
+                    (open.file, open.wrote) = (append_to(path)?, None);
                     self.told.clear();
                 }
                 // A file that gets too long is better than none.
                 Err(error) => self.tell(error.to_string()),
             }
+        }
+        if !lines.is_empty() {
+            open.wrote = Some(today);
         }
         let start = open.file.metadata()?.len();
         let result = self.write(&open.file, start, lines, written);
@@ -120,28 +130,21 @@ impl Current {
     }
 
     fn open(&self, path: &Path) -> io::Result<Open> {
-        // Everybody who may read logs may be in its group, and nobody else.
-        DirBuilder::new().recursive(true).mode(0o750).create(&self.folder)?;
+        files::make(&self.folder)?;
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.folder.join(LOCK))?;
-        Ok(Open { file: append_to(path)?, lock })
+        Ok(Open { file: append_to(path)?, lock, wrote: None })
     }
 
-    /// Whether a new file has to begin before `more` bytes are written.
-    fn is_done(&self, metadata: &Metadata, more: u64) -> bool {
-        metadata.is_file()
-            && metadata.len() > 0
-            && (self.day(metadata) != self.world.today() || metadata.len() + more > self.rotate_bytes)
-    }
-
-    /// The day of a file that has lines: none has lines of more than one, so that of the last will do.
-    fn day(&self, metadata: &Metadata) -> Date {
+    /// The day of a file that has lines: none has lines of more than one, so that of the last will do. Where the clock of
+    /// the file system is behind (NFS), it is not asked of what was just written: every write would begin a new file.
+    fn day(&self, metadata: &Metadata, wrote: Option<Date>) -> Date {
         let written = Timestamp::new(metadata.mtime(), metadata.mtime_nsec() as i32).unwrap_or_default();
-        self.world.day(written)
+        let day = self.world.day(written);
+        wrote.map_or(day, |wrote| day.max(wrote))
     }
 
-    fn rotate(&self, path: &Path, metadata: &Metadata) -> io::Result<()> {
-        let day = self.day(metadata);
+    fn rotate(&self, path: &Path, day: Date) -> io::Result<()> {
         let of_day = files::rotated(&self.folder)?.into_iter().filter(|file| file.day == day);
         let last = of_day.map(|file| file.number).max().unwrap_or_default();
         fs::rename(path, self.folder.join(files::name(day, last + 1)))

@@ -39,7 +39,7 @@ fields! {
     LOCATION = "location" "Where the client was sent, or where the page that it got leads.";
     RULE = "rule" "File and line of the routes that said so.";
     PLATFORM = "platform" "The platform that was asked.";
-    CACHE = "cache" "Cache-Status of the answer (RFC 9211).";
+    CACHE = "cache" "What the cache had to do with it: `hit`, `miss` and the like, or `pass`.";
     SENT = "sent" "Bytes of the answer's body.";
     RECEIVED = "received" "Bytes of the request's body, as far as it was read.";
     TOOK = "took" "Seconds until the answer was made, or sent where that takes time.";

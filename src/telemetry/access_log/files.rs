@@ -1,8 +1,9 @@
 //! The folder of the access log: which files are in it, and in which order they were written.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, BufRead, BufReader},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -44,6 +45,11 @@ pub fn rotated(folder: &Path) -> io::Result<Vec<RotatedFile>> {
     }
     files.sort_by_key(|file| (file.day, file.number, file.is_compressed));
     Ok(files)
+}
+
+/// Makes the folder, if it is not there. Who is in its group may read it, and nobody else.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)
 }
 
 /// The name of a file that is done, and not yet compressed.

@@ -1,10 +1,13 @@
 //! An exchange as a line.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     client::Clients,
     fields::{self, Field},
+    record::Record,
     text,
 };
 use crate::config::LogFormat;
@@ -28,22 +31,20 @@ impl Lines {
 
     /// Appends a line with its end, which is the only line feed in it.
     pub(super) fn write(&mut self, exchange: &Exchange<'_>, clients: &Clients, out: &mut Vec<u8>) {
-        let second = exchange.at.div_euclid(MICROSECONDS);
+        self.turn(exchange.at.div_euclid(MICROSECONDS));
+        match self.format {
+            LogFormat::Off => return,
+            LogFormat::Json => self.json(exchange, clients, out),
+            LogFormat::Combined | LogFormat::VhostCombined => self.combined(&Combined::of(exchange, clients), out),
+        }
+        out.push(b'\n');
+    }
+
+    fn turn(&mut self, second: i64) {
         if self.second != second {
             self.second = second;
             self.stamp = self.stamp_of(second);
         }
-        match self.format {
-            LogFormat::Off => return,
-            LogFormat::Json => self.json(exchange, clients, out),
-            LogFormat::Combined => self.combined(exchange, clients, out),
-            LogFormat::VhostCombined => {
-                text::combined_word(exchange.host, out);
-                out.extend_from_slice(if exchange.secure { b":443 " } else { b":80 " });
-                self.combined(exchange, clients, out);
-            }
-        }
-        out.push(b'\n');
     }
 
     /// What all exchanges of a second have of their time in common.
@@ -102,27 +103,100 @@ impl Lines {
         object.out.push(b'}');
     }
 
-    fn combined(&self, exchange: &Exchange<'_>, clients: &Clients, out: &mut Vec<u8>) {
-        if !clients.write(exchange.client, out) {
-            out.push(b'-');
+    fn combined(&self, of: &Combined<'_>, out: &mut Vec<u8>) {
+        if self.format == LogFormat::VhostCombined {
+            text::combined_word(&of.host, out);
+            if !has_port(&of.host) {
+                out.extend_from_slice(if of.secure { b":443" } else { b":80" });
+            }
+            out.push(b' ');
         }
+        text::combined_word(&of.client, out);
         out.extend_from_slice(b" - - [");
         out.extend_from_slice(&self.stamp);
         out.extend_from_slice(b"] \"");
-        text::combined(exchange.method.as_bytes(), out);
+        text::combined(of.method, out);
         out.push(b' ');
-        text::combined(exchange.target, out);
+        text::combined(&of.target, out);
         out.push(b' ');
-        out.extend_from_slice(exchange.protocol.name().as_bytes());
+        text::combined(of.protocol, out);
         out.extend_from_slice(b"\" ");
-        text::digits::<3>(exchange.status.into(), out);
+        text::digits::<3>(of.status.into(), out);
         out.push(b' ');
-        text::number(exchange.sent, out);
+        text::number(of.sent, out);
         out.extend_from_slice(b" \"");
-        text::combined(exchange.referer, out);
+        text::combined(&of.referer, out);
         out.extend_from_slice(b"\" \"");
-        text::combined(exchange.user_agent, out);
+        text::combined(&of.user_agent, out);
         out.push(b'"');
+    }
+}
+
+/// Writes what is read of the JSON log in the combined format, for tools that know no other.
+#[derive(Debug)]
+pub struct CombinedLines(pub(super) Lines);
+
+impl CombinedLines {
+    /// With the system's local times; with the host and the port before each line, or not.
+    pub fn new(with_host: bool) -> Self {
+        let format = if with_host { LogFormat::VhostCombined } else { LogFormat::Combined };
+        CombinedLines(Lines::new(format, TimeZone::system()))
+    }
+
+    /// Appends the line that the exchange of `record` has in this format, with its end.
+    pub fn write(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let time: Timestamp = record.time.parse().unwrap_or_default();
+        self.0.turn(time.as_second());
+        self.0.combined(&Combined::read(record), out);
+        out.push(b'\n');
+    }
+}
+
+/// What the combined formats tell.
+struct Combined<'a> {
+    client: Cow<'a, [u8]>,
+    host: Cow<'a, [u8]>,
+    secure: bool,
+    method: &'a [u8],
+    target: Cow<'a, [u8]>,
+    protocol: &'a [u8],
+    status: u16,
+    sent: u64,
+    referer: Cow<'a, [u8]>,
+    user_agent: Cow<'a, [u8]>,
+}
+
+impl<'a> Combined<'a> {
+    fn of(exchange: &Exchange<'a>, clients: &Clients) -> Self {
+        let mut client = Vec::new();
+        clients.write(exchange.client, &mut client);
+        Combined {
+            client: client.into(),
+            host: exchange.host.into(),
+            secure: exchange.secure,
+            method: exchange.method.as_bytes(),
+            target: exchange.target.into(),
+            protocol: exchange.protocol.name().as_bytes(),
+            status: exchange.status,
+            sent: exchange.sent,
+            referer: exchange.referer.into(),
+            user_agent: exchange.user_agent.into(),
+        }
+    }
+
+    fn read(record: &'a Record<'_>) -> Self {
+        Combined {
+            client: record.client.as_bytes().into(),
+            host: record.host_bytes(),
+            secure: record.scheme == "https",
+            method: record.method.as_bytes(),
+            target: record.target_bytes(),
+            protocol: record.protocol.as_bytes(),
+            status: record.status,
+            sent: record.sent,
+            referer: record.bytes(fields::REFERER.name, &record.referer),
+            user_agent: record.bytes(fields::USER_AGENT.name, &record.user_agent),
+        }
     }
 }
 
@@ -199,6 +273,12 @@ impl Object<'_> {
         text::number(line.into(), self.out);
         self.out.push(b'"');
     }
+}
+
+fn has_port(host: &[u8]) -> bool {
+    let mut parts = host.rsplitn(2, |&byte| byte == b':');
+    let last = parts.next().unwrap_or_default();
+    parts.next().is_some() && !last.is_empty() && last.iter().all(u8::is_ascii_digit)
 }
 
 const MICROSECONDS: i64 = 1_000_000;

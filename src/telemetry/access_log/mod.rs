@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Consumer, Exchange};
+use super::{Consumer, Exchange, Journal};
 use crate::config::{AccessLogSettings, LogFormat};
 use archive::{Archive, Archivist};
 use client::Clients;
@@ -37,6 +37,7 @@ mod text;
 mod world;
 
 pub use files::{CURRENT, RotatedFile, rotated};
+pub use line::CombinedLines;
 pub use record::Record;
 pub use stats::AccessLogStats;
 
@@ -58,6 +59,8 @@ pub struct AccessLog {
     stats: Arc<AccessLogStats>,
     /// Lines that had been lost when writing began to fail.
     lost_before: u64,
+    failures: Journal,
+    recoveries: Journal,
     archivist: Option<Archivist>,
 }
 
@@ -84,6 +87,8 @@ impl AccessLog {
             patience: WRITE,
             stats: Arc::default(),
             lost_before: 0,
+            failures: Journal::default(),
+            recoveries: Journal::default(),
             archivist: None,
             settings: settings.clone(),
             world,
@@ -105,8 +110,7 @@ impl AccessLog {
         }
         match written.fault {
             Some(error) => self.fail(&error.to_string()),
-            // Another process may be writing.
-            None if !self.buffer.is_empty() => {}
+            None if written.busy => {}
             None => {
                 self.stats.current_bytes.store(written.size, Ordering::Relaxed);
                 self.recover();
@@ -122,17 +126,19 @@ impl AccessLog {
         if !self.stats.failing.swap(true, Ordering::Relaxed) {
             self.lost_before = self.stats.lost();
             let path = self.current.path();
-            log::error!(
-                "the access log {} can't be written: {why}; it is tried again, and requests are answered all the same",
-                path.display()
-            );
+            self.failures.note(|_| {
+                log::error!(
+                    "the access log {} can't be written: {why}; it is tried again, and requests are answered all the same",
+                    path.display()
+                );
+            });
         }
     }
 
     fn recover(&mut self) {
         if self.stats.failing.swap(false, Ordering::Relaxed) {
             let lost = self.stats.lost() - self.lost_before;
-            log::warn!("the access log is written again; {lost} of its lines are lost");
+            self.recoveries.note(|_| log::warn!("the access log is written again; {lost} of its lines are lost"));
         }
     }
 }
@@ -140,8 +146,9 @@ impl AccessLog {
 impl Consumer for AccessLog {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         if self.buffer.len() >= MOST {
+            self.fail("too much waits to be written");
             self.stats.lost.fetch_add(1, Ordering::Relaxed);
-            return self.fail("too much waits to be written");
+            return;
         }
         self.lines.write(exchange, &self.clients, &mut self.buffer);
         if self.buffer.len() >= self.patience {

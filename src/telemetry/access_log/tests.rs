@@ -175,6 +175,12 @@ fn lines_as_they_are() {
     );
     assert_eq!(line(LogFormat::Combined, &EXCHANGE), combined);
     assert_eq!(line(LogFormat::VhostCombined, &EXCHANGE), format!("jyj.old.example:443 {combined}"));
+    for (host, shown) in
+        [("a.example:8080", "a.example:8080 "), ("[::1]", "[::1]:443 "), ("", "-:443 "), ("a b:", "a\\x20b::443 ")]
+    {
+        let line = line(LogFormat::VhostCombined, &Exchange { host: host.as_bytes(), ..EXCHANGE });
+        assert!(line.starts_with(shown), "{line}");
+    }
     let nobody = Exchange { client: None, referer: b"", status: 0, target: b"/\" 200 \"\n", ..EXCHANGE };
     let combined =
         "- - - [22/Nov/2026:12:00:00 +0800] \"GET /\\x22 200 \\x22\\x0A HTTP/1.1\" 000 0 \"-\" \"Mozilla/5.0\"\n";
@@ -202,8 +208,15 @@ fn every_field_is_there_in_its_order_and_is_read() {
     assert_eq!((&*record.platform, &*record.cache, record.sent), ("青山", "waypost; hit", u64::MAX));
     assert_eq!((record.received, record.took, &*record.lane), (9, 1.000042, "fast"));
     assert_eq!((&*record.referer, &*record.user_agent), ("https://search.example/?q=\"a\"", "Mozilla/5.0"));
-    assert_eq!((record.tags, &*record.trace), (vec!["school".into(), "old".into()], full().trace));
+    assert_eq!((&record.tags, &*record.trace), (&vec!["school".into(), "old".into()], full().trace));
     assert_eq!(record.escaped, ["target"]);
+    for (format, with_host) in [(LogFormat::Combined, false), (LogFormat::VhostCombined, true)] {
+        let mut lines = CombinedLines::new(with_host);
+        lines.0 = Lines::new(format, tz::TimeZone::fixed(tz::offset(8)));
+        let mut out = Vec::new();
+        lines.write(&record, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), self::line(format, &full()));
+    }
     // What a later version adds is no reason not to read the rest.
     assert!(Record::of_line(br#"{"target":"/","new":[1]}"#).is_some());
     assert!(Record::of_line(b"192.0.2.7 - - []").is_none());
@@ -279,6 +292,23 @@ fn a_file_ends_at_local_midnight_and_when_it_is_long_enough() {
     log.end();
     assert_eq!(place.names()[3], "access-2026-11-26.001.log");
     assert_eq!(log.stats.lines(), 1);
+}
+
+#[test]
+fn a_file_system_with_another_clock_begins_no_more_files() {
+    let place = Place::new();
+    for ahead in [-DAY, DAY] {
+        let mut log = place.log();
+        for number in 0..10 {
+            tell(&mut log, &format!("/{number}"));
+            log.pause();
+            let time = Timestamp::from_second(place.second.load(Ordering::Relaxed) + ahead).unwrap();
+            File::open(place.path(CURRENT)).unwrap().set_modified(time.into()).unwrap();
+        }
+        log.end();
+        assert_eq!((place.names().len(), place.targets().len()), (1, 10));
+        fs::remove_file(place.path(CURRENT)).unwrap();
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, Write},
+    io::{self, Write as _},
     sync::Arc,
 };
 
@@ -15,9 +15,11 @@ pub(super) struct World {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Whose midnight it is that a file ends at.
     pub zone: TimeZone,
-    /// As [`Write::write`].
-    pub write: Arc<dyn Fn(&File, &[u8]) -> io::Result<usize> + Send + Sync>,
+    pub write: Arc<Write>,
 }
+
+/// As [`io::Write::write`].
+type Write = dyn Fn(&File, &[u8]) -> io::Result<usize> + Send + Sync;
 
 impl World {
     /// The real one.

@@ -56,6 +56,8 @@ pub fn gateway(routes: &Path, text: &str) -> Gateway {
         admin: base.admin,
         watch: false,
         limits: base.limits,
+        access_log: base.access_log,
+        hits: base.hits,
         ..gateway
     }
 }

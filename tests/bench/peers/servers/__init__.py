@@ -8,9 +8,9 @@ from .base import Table
 from .caddy import Caddy
 from .envoy import Envoy
 from .haproxy import Haproxy
-from .nginx import DebianNginx, Nginx
+from .nginx import DebianNginx, LoggingNginx, Nginx
 from .traefik import Traefik
-from .waypost import Waypost
+from .waypost import TellingWaypost, Waypost
 
 PEERS = {
     "waypost": Waypost,
@@ -20,4 +20,10 @@ PEERS = {
     "caddy": Caddy,
     "envoy": Envoy,
     "traefik": Traefik,
+}
+
+# Not measured unless asked for: what it costs to tell of each request.
+TELLING = {
+    "waypost-telling": TellingWaypost,
+    "nginx-logging": LoggingNginx,
 }

@@ -13,6 +13,7 @@ class Nginx(Peer):
         "parses everything once more before it sends that)"
     )
     HTTP2 = ("ssl", "http2 on;")
+    LOG = "off"
 
     def version(self):
         text = self.said("-V")
@@ -32,7 +33,7 @@ pid {self.folder}/pid;
 error_log {self.folder}/error.log crit;
 events {{ worker_connections 15000; }}
 http {{
-    access_log off;
+    access_log {self.LOG.format(folder=self.folder)};
     client_body_temp_path {self.folder};
     proxy_temp_path {self.folder};
     fastcgi_temp_path {self.folder};
@@ -79,3 +80,8 @@ http {{
 class DebianNginx(Nginx):
     NOTES = "Debian's build of an older version, as above: the wheel of the newest is built for size"
     HTTP2 = ("ssl http2", "")
+
+
+class LoggingNginx(Nginx):
+    NOTES = "as above, with its access log (combined, buffered)"
+    LOG = "{folder}/access.log combined buffer=64k flush=1s"

@@ -9,6 +9,8 @@ from .base import Peer
 
 class Waypost(Peer):
     NOTES = "one site file and one CSV per host; watches its files"
+    # As the peers: no log, no counts but metrics.
+    TELLING = '\nformat = "off"\n\n[hits]\ndatabase = ""\n'
 
     def version(self):
         commit = subprocess.run(
@@ -22,10 +24,12 @@ class Waypost(Peer):
         certs.mkdir(exist_ok=True)
         gateway = self.folder / "gateway.toml"
         listen = "".join(f'{use} = ["127.0.0.1:{self.ports[use]}"]\n' for use in ("http", "https"))
-        gateway.write_text(f'[listen]\n{listen}admin = "127.0.0.1:{self.ports["admin"]}"\n\n[log]\nlevel = "warn"\n')
-        # As the peers: no end of requests, and time to count idle connections. Older builds have no limits.
-        if "[limits]" in self.said("config", "--config", gateway):
-            with gateway.open("a") as file:
+        gateway.write_text(f'[listen]\n{listen}admin = "127.0.0.1:{self.ports["admin"]}"\n\n[log]\nlevel = "warn"')
+        # As the peers: no end of requests, and time to count idle connections. Older builds have neither.
+        config = self.said("config", "--config", gateway)
+        with gateway.open("a") as file:
+            file.write(self.TELLING if "[hits]" in config else "\n")
+            if "[limits]" in config:
                 file.write("\n[limits]\nrequests = 0\nidle-time = 600\n")
         shutil.copy(self.work / "both.pem", certs / "bench.pem")
         for host in range(self.table.hosts):
@@ -52,3 +56,8 @@ class Waypost(Peer):
     def file_of(self, number):
         host = number // self.table.per_host
         return self.folder / "routes" / f"h{host}.csv", self.csv(host)
+
+
+class TellingWaypost(Waypost):
+    NOTES = "as above, with the access log (JSON) and the counts of hits in SQLite, as by default"
+    TELLING = "\n"
