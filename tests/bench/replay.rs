@@ -175,7 +175,7 @@ fn write_log(path: &Path, size: Size) {
 
 fn pack(from: &Path, to: &Path) {
     let file = File::create(to).expect("the packed log");
-    let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::new(6));
+    let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     std::io::copy(&mut File::open(from).expect("the log"), &mut packer).expect("room for the packed log");
     packer.finish().expect("room for the packed log");
 }
