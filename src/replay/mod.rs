@@ -1,6 +1,6 @@
 //! Old access logs, replayed: what would become of each request that citizens once made.
 //!
-//! Owns: the formats of logs ([`format`]), the counting ([`Report`]) and the comparison of two trees of routes. Each request is
+//! Owns: the formats of logs ([`mod@format`]), the counting ([`Report`]) and the comparison of two trees of routes. Each request is
 //! read, admitted and decided by the functions that traffic takes ([`judge`]), so what is counted here is what serving the
 //! same requests would have counted.
 //!
