@@ -6,7 +6,7 @@ use super::{Answer, Facts};
 use crate::cache::Hit;
 use crate::model::{Denial, Method, Outcome, Reason, Verdict};
 use crate::routing::{By, Decision};
-use crate::telemetry::{Exchange, Lane};
+use crate::telemetry::{Exchange, Lane, TraceContext};
 
 /// What was sent for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Sent<'a> {
     pub cache: &'static str,
     /// The platform that was asked.
     pub platform: &'a str,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 impl Sent<'_> {
@@ -112,6 +114,7 @@ impl<'a> Subject<'a> {
             [] => String::new(),
             tags => tags.join(" "),
         };
+        let trace = sent.trace.map(|trace| format!("{:032x}", trace.trace_id)).unwrap_or_default();
         let (file, line) = self.source.as_ref().map_or(("", 0), |(file, line)| (&***file, *line));
         tell(&Exchange {
             at,
@@ -139,7 +142,10 @@ impl<'a> Subject<'a> {
             referer: &facts.referer,
             user_agent: &facts.user_agent,
             tags: &tags,
-            trace: "",
+            trace: &trace,
+            span: sent.trace.map_or(0, |trace| trace.span_id),
+            parent: sent.trace.and_then(|trace| trace.parent_id).unwrap_or_default(),
+            sampled: sent.trace.is_some_and(|trace| trace.sampled),
         });
     }
 }

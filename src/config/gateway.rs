@@ -24,6 +24,7 @@ use super::reader::{At, Role, Table, read};
 use super::request_rule;
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
+use super::traces::TraceSettings;
 use super::waf::WafBounds;
 use crate::model::HostPattern;
 
@@ -96,6 +97,8 @@ pub struct Gateway {
     pub access_log: AccessLogSettings,
     /// How hits are counted.
     pub hits: HitsSettings,
+    /// How requests are traced.
+    pub traces: TraceSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
     pub lost_targets: bool,
 }
@@ -200,6 +203,9 @@ impl Gateway {
         let access_log =
             AccessLogSettings::read(folder, |key| reader.text("log", key), |key| reader.number("log", key));
         access_log.check(&source, &mut reader.faults);
+        let (sample, trust) = (reader.number("traces", "sample"), reader.flag("traces", "trust-clients"));
+        let service = reader.text("traces", "service");
+        let traces = TraceSettings::read(&source, service, sample, trust, &mut reader.faults);
         let source = hits::Source { file: &file, top: &top, default_top: &default_top, folder };
         let hits = hits::read(&source, &mut reader.faults);
         let gateway = Gateway {
@@ -246,6 +252,7 @@ impl Gateway {
             log_level: reader.text("log", "level"),
             access_log,
             hits,
+            traces,
             lost_targets: reader.lost_targets,
         };
         let mut faults = reader.faults;
@@ -373,6 +380,10 @@ impl Gateway {
                 None => return absent(key, out),
             },
             ("hits", name) => match self.hits.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("traces", name) => match self.traces.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },

@@ -12,6 +12,7 @@ use super::limits::LIMITS;
 use super::log::LOG;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
+use super::traces::TRACES;
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub enum Kind {
     Bool,
     /// A whole number from the first to the second, both included.
     Number(i64, i64),
+    /// A number from 0 to 1, of which the first six decimals count.
+    Share,
     /// A list of texts.
     Texts,
     /// A redirect status: `permanent`, `temporary` or a number.
@@ -431,6 +434,12 @@ pub const GATEWAY: &[Key] = &[
         Kind::Table(HITS),
         "",
         "How often each old URL is asked for: counted by site and day, without addresses of clients.",
+    ),
+    key(
+        "traces",
+        Kind::Table(TRACES),
+        "",
+        "To which traces requests belong that go to platforms (W3C Trace Context), and where those are sent (OTLP).",
     ),
 ];
 

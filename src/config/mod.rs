@@ -41,6 +41,7 @@ mod rule;
 mod serving;
 mod stamp;
 mod syntax;
+mod traces;
 mod waf;
 
 pub use admin::AdminSettings;
@@ -65,4 +66,5 @@ pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
 pub use site::{Layer, Place, Site};
 pub(crate) use stamp::Stamp;
+pub use traces::TraceSettings;
 pub use waf::{AtBound, BadExclusion, Exclusion, Mode, WafBounds, WafSettings};

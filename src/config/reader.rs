@@ -66,7 +66,7 @@ impl Table {
         text: Text(String);
         /// True or false.
         bool: Bool(bool);
-        /// A whole number.
+        /// A whole number; or millionths, of a share.
         number: Number(i64);
         /// A list of texts.
         texts: Texts(Vec<At<String>>);
@@ -272,6 +272,21 @@ impl Reader<'_> {
                     }
                 }
             }
+            (Kind::Share, DeValue::Integer(_) | DeValue::Float(_)) => {
+                let text = match value.get_ref() {
+                    DeValue::Float(number) => number.as_str(),
+                    DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+                    _ => "",
+                };
+                match text.parse::<f64>() {
+                    Ok(share) if (0.0..=1.0).contains(&share) => Value::Number((share * 1e6).round() as i64),
+                    _ => {
+                        let message = format!("`{}` takes a number from 0 to 1", key.name);
+                        self.out.push(self.file.error("bad-value", span, message));
+                        return None;
+                    }
+                }
+            }
             (Kind::Texts, DeValue::Array(items)) => Value::Texts(
                 items
                     .iter()
@@ -378,6 +393,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Text | Kind::Word(_) => "a text",
         Kind::Bool => "true or false",
         Kind::Number(..) => "a whole number",
+        Kind::Share => "a number from 0 to 1",
         Kind::Texts => "a list of texts",
         Kind::Status => "a status",
         Kind::Date => "a date",

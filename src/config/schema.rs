@@ -55,6 +55,7 @@ fn property(key: &Key) -> Value {
         Kind::Word(words) => as_map(json!({ "type": "string", "enum": words })),
         Kind::Bool => as_map(json!({ "type": "boolean" })),
         Kind::Number(low, high) => as_map(json!({ "type": "integer", "minimum": low, "maximum": high })),
+        Kind::Share => as_map(json!({ "type": "number", "minimum": 0, "maximum": 1 })),
         Kind::Texts => as_map(json!({ "type": "array", "items": { "type": "string" } })),
         Kind::Status => as_map(json!({ "enum": ["permanent", "temporary", 301, 302, 303, 307, 308] })),
         // TOML dates reach JSON Schema validators as strings in some editors and as their own type in others.

@@ -1,15 +1,16 @@
-//! What a platform is told of a request: for which host and path it is, from which page, and for whom (RFC 9110, 7.6;
-//! RFC 7239).
+//! What a platform is told of a request: for which host and path it is, from which page, for whom (RFC 9110, 7.6;
+//! RFC 7239), and as a part of which trace (W3C Trace Context).
 
 use std::{cell::Cell, net::IpAddr};
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use super::Visit;
 use crate::answer::Relayed;
+use crate::telemetry::TraceContext;
 
 /// Makes `request`, which has the client's fields but for those of its connection, one to a platform whose own host is
 /// `own`. `version` is the client's.
@@ -63,12 +64,28 @@ pub(super) fn address(
         }
         request.insert_header("x-forwarded-host", host)?;
     }
+    let is_continued = visit.trace.is_some_and(|trace| trace.parent_id.is_some());
+    if !is_continued {
+        // It tells more about another trace.
+        request.remove_header(&TRACE_STATE);
+    }
+    match visit.trace {
+        Some(trace) => request.insert_header(TRACE_PARENT, trace.to_string())?,
+        None => drop(request.remove_header(&TRACE_PARENT)),
+    }
     request.append_header(header::FORWARDED, element)?;
     request.append_header(header::VIA, format!("{} waypost", name(version)))?;
     if !request.headers.contains_key(&REQUEST_ID) {
         request.insert_header(REQUEST_ID, request_id()?)?;
     }
     Ok(())
+}
+
+/// The span that a client with these fields is in, if it says so, once.
+pub(super) fn trace_parent(fields: &HeaderMap) -> Option<TraceContext> {
+    let mut values = fields.get_all(&TRACE_PARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    TraceContext::parse(value.as_bytes())
 }
 
 /// What a page under the old `host` is called by the platform that it comes from, `own`; `None` for pages of others.
@@ -125,6 +142,10 @@ fn random() -> Result<u128> {
 
 /// A name for the request on its whole way.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The span that a request is sent from, and what other tools say of the trace (W3C Trace Context).
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What a client says about whom it speaks for.
 const FORWARDED: &[&str] = &[

@@ -35,7 +35,7 @@ use crate::cache::{Asked, Cache, KeyParts, Times};
 use crate::guard::waf::Waf;
 use crate::model::Method;
 use crate::rewrite::Links;
-use crate::telemetry::{Journal, Lane, Limit};
+use crate::telemetry::{Journal, Lane, Limit, TraceContext, Tracer};
 pub use client::{Client, broke_off};
 pub use date::AnswerDate;
 use fault::is_taken_too_slowly;
@@ -59,6 +59,8 @@ pub struct Visit {
     pub date: AnswerDate,
     /// Whether the cache has been asked, and has nothing to do with it.
     pub passed: bool,
+    /// The trace that it belongs to, as soon as that is known.
+    pub trace: Option<TraceContext>,
 }
 
 /// Pingora's proxy with our phases, and the shorter way through the cache alone.
@@ -74,6 +76,7 @@ pub struct Relay {
     platforms: Arc<Platforms>,
     cache: Cache,
     waf: Arc<Waf>,
+    tracer: Tracer,
     journal: Arc<Journal>,
 }
 
@@ -84,8 +87,9 @@ pub fn proxy(
     platforms: Arc<Platforms>,
     cache: Cache,
     waf: Arc<Waf>,
+    tracer: Tracer,
 ) -> Arc<Proxy> {
-    let relay = Relay { responder, platforms, cache, waf, journal: Arc::default() };
+    let relay = Relay { responder, platforms, cache, waf, tracer, journal: Arc::default() };
     Arc::new(Proxy { http: Arc::new(http_proxy(conf, relay.clone())), relay })
 }
 
@@ -106,15 +110,18 @@ impl Proxy {
         &self.http
     }
 
-    /// Answers a GET or HEAD without a body through the cache, and counts it. `fields` are its fields.
+    /// Answers a GET or HEAD without a body through the cache, and counts it. `fields` are its fields. Its trace is left in
+    /// `visit`.
     pub async fn answer_cached(
         &self,
         client: &mut impl Client,
         fields: &HeaderMap,
-        visit: &Visit,
+        visit: &mut Visit,
         relayed: &Relayed,
     ) -> Answered {
         let relay = &self.relay;
+        visit.trace = relay.trace(fields, visit);
+        let visit = &*visit;
         let occupied = relay.responder.occupy(&visit.facts);
         let head_only = visit.facts.method == Method::Head;
         let refusal = match &occupied {
@@ -125,7 +132,7 @@ impl Proxy {
             }
             Err(refusal) => Some(*refusal),
         };
-        let mut sent = Sent::default();
+        let mut sent = Sent { trace: visit.trace, ..Sent::default() };
         if let Some(refusal) = refusal {
             let answered = match relay.responder.refuse(&visit.facts, refusal, visit.lane, Ready::new) {
                 Ok(page) => cached::send_page(client, page, head_only, &mut sent).await,
@@ -147,6 +154,12 @@ impl Proxy {
 }
 
 impl Relay {
+    /// The trace that a request with these fields belongs to.
+    fn trace(&self, fields: &HeaderMap, visit: &Visit) -> Option<TraceContext> {
+        let is_believed = visit.trusted || self.tracer.trusts_clients();
+        self.tracer.span(if is_believed { forward::trace_parent(fields) } else { None })
+    }
+
     /// Notes why a request had no whole answer.
     fn note(&self, error: &Error, relayed: &Relayed) {
         self.complain(error, Some(relayed));

@@ -78,7 +78,7 @@ impl ProxyHttp for Relay {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let Some(visit) = &ctx.visit else {
+        let Some(visit) = &mut ctx.visit else {
             return Error::e_explain(ErrorType::InternalError, "a request came past the door");
         };
         // Until the answer is sent.
@@ -95,6 +95,7 @@ impl ProxyHttp for Relay {
                     ctx.occupied = occupied;
                     let relayed = ctx.relayed.insert(relayed);
                     if !visit.passed {
+                        visit.trace = self.trace(&session.req_header().headers, visit);
                         let head = Head::of(session.req_header());
                         ctx.refused = inspect::ask(&self.waf, &self.responder, visit, relayed, head, None).await;
                         if ctx.refused.is_some() {
@@ -392,6 +393,7 @@ impl ProxyHttp for Relay {
                 bytes: session.body_bytes_sent() as u64,
                 received: session.body_bytes_read() as u64,
                 cache: ctx.cache,
+                trace: visit.trace,
                 ..Sent::default()
             };
             self.responder.count_relayed(relayed, &visit.facts, visit.lane, sent);

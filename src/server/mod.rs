@@ -34,7 +34,7 @@ use crate::relay::{
 };
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
-use crate::telemetry::{Metrics, Pipeline, Reading, names};
+use crate::telemetry::{Metrics, Pipeline, Reading, Tracer, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
@@ -196,7 +196,8 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     if reloader.live().load().wants_waf() {
         waf.prepare();
     }
-    let proxy = relay::proxy(&Arc::new(settings()), responder.clone(), platforms.clone(), cache.clone(), waf);
+    let (conf, tracer) = (Arc::new(settings()), Tracer::new(&gateway.traces));
+    let proxy = relay::proxy(&conf, responder.clone(), platforms.clone(), cache.clone(), waf, tracer);
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
     let admin_drain = Drain::new();

@@ -6,7 +6,7 @@ use crate::config::Gateway;
 use crate::door::room;
 use crate::hits;
 use crate::telemetry::{
-    Consumer, LoopDetector, Metrics, Pipeline, Reading,
+    Consumer, LoopDetector, Metrics, Pipeline, Reading, TraceExport, TraceStats,
     access_log::{AccessLog, AccessLogStats},
     names::{self, Family},
 };
@@ -32,6 +32,10 @@ pub(super) fn start(gateway: &Gateway, threads: usize, metrics: &Metrics) -> any
     if let Some((hits, stats)) = hits::open(&gateway.hits)? {
         consumers.push(Box::new(hits));
         readings.extend(of_hits(&stats));
+    }
+    if let Some((export, stats)) = TraceExport::open(&gateway.traces)? {
+        consumers.push(Box::new(export));
+        readings.extend(of_traces(&stats));
     }
     let pipeline = Arc::new(Pipeline::start(consumers, threads, MEMORY)?);
     let own = pipeline.clone();
@@ -70,6 +74,14 @@ fn of_hits(stats: &Arc<hits::Stats>) -> [Reading; 8] {
         Reading::new(names::HITS_UNNAMED, own(|stats| stats.unnamed() as f64)),
         Reading::new(names::HITS_LOST, own(|stats| stats.lost() as f64)),
     ]
+}
+
+fn of_traces(stats: &Arc<TraceStats>) -> [Reading; 3] {
+    let own = |result, read: fn(&TraceStats) -> u64| {
+        let stats = stats.clone();
+        Reading::of(names::TRACES_EXPORTED, result, move || read(&stats) as f64)
+    };
+    [own("ok", TraceStats::exported), own("failed", TraceStats::failed), own("dropped", TraceStats::dropped)]
 }
 
 /// Bytes of what is yet to be told: a second or so at full load.

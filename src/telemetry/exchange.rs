@@ -88,6 +88,12 @@ pub struct Exchange<'a> {
     pub tags: &'a str,
     /// Id of the trace that it belongs to, in hexadecimal digits (W3C Trace Context); empty if there is none.
     pub trace: &'a str,
+    /// Id of the request's own span in that trace; 0 if there is none.
+    pub span: u64,
+    /// Id of the span that it is a part of; 0 where the trace begins.
+    pub parent: u64,
+    /// Whether the trace is recorded.
+    pub sampled: bool,
 }
 
 impl Default for Exchange<'_> {
@@ -120,6 +126,9 @@ impl Default for Exchange<'_> {
             user_agent: b"",
             tags: "",
             trace: "",
+            span: 0,
+            parent: 0,
+            sampled: false,
         }
     }
 }
@@ -127,7 +136,11 @@ impl Default for Exchange<'_> {
 impl Exchange<'_> {
     /// Appends it to `out`, to be read by [`Exchange::take`]. Texts are cut where they are longer than 65,535 bytes.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let flags = u8::from(self.secure) | u8::from(self.unmapped) << 1 | u8::from(self.client.is_some()) << 2;
+        let flags = u8::from(self.secure)
+            | u8::from(self.unmapped) << 1
+            | u8::from(self.client.is_some()) << 2
+            | u8::from(self.span != 0) << 3
+            | u8::from(self.sampled) << 4;
         out.extend_from_slice(&self.at.to_le_bytes());
         out.extend_from_slice(&self.sent.to_le_bytes());
         out.extend_from_slice(&self.received.to_le_bytes());
@@ -142,6 +155,10 @@ impl Exchange<'_> {
                 IpAddr::V6(address) => address,
             };
             out.extend_from_slice(&address.octets());
+        }
+        if self.span != 0 {
+            out.extend_from_slice(&self.span.to_le_bytes());
+            out.extend_from_slice(&self.parent.to_le_bytes());
         }
         for text in self.texts() {
             let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
@@ -176,6 +193,7 @@ impl<'a> Exchange<'a> {
         let (took, line, status) = (number(bytes)?, number(bytes)?, number(bytes)?);
         let [outcome, reason, lane, protocol, flags] = array(bytes)?;
         let client = if flags & 4 == 0 { None } else { Some(Ipv6Addr::from(array::<16>(bytes)?)) };
+        let (span, parent) = if flags & 8 == 0 { (0, 0) } else { (number(bytes)?, number(bytes)?) };
         let mut texts = [&b""[..]; TEXTS];
         for text in &mut texts {
             let length: u16 = number(bytes)?;
@@ -210,6 +228,9 @@ impl<'a> Exchange<'a> {
             user_agent,
             tags: text(tags),
             trace: text(trace),
+            span,
+            parent,
+            sampled: flags & 16 != 0,
         })
     }
 }
@@ -287,12 +308,19 @@ mod tests {
             user_agent: b"Mozilla/5.0",
             tags: "school old",
             trace: "",
+            span: 0,
+            parent: 0,
+            sampled: false,
         };
         let other = Exchange {
             reason: Some(Reason::Waf),
             client: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
             unmapped: true,
             secure: false,
+            trace: "4bf92f3577b34da6a3ce929d0e0e4736",
+            span: u64::MAX,
+            parent: 7,
+            sampled: true,
             ..exchange
         };
         let mut bytes = Vec::new();

@@ -272,6 +272,9 @@ families! {
     HITS_UNNAMED: Counter Node "waypost_hits_unnamed_total" []
         "Hits that are counted for their site, but not for their URL: there were too many different ones.";
 
+    TRACES_EXPORTED: Counter Node "waypost_traces_exported_total" [RESULT]
+        "Spans that were for the collector of traces: ok, failed (it refused them, or was away for too long) or dropped (too many were waiting).";
+
     // The process.
     BUILD_INFO: Gauge Node "waypost_build_info" [VERSION]
         "Always 1: the running program.";

@@ -56,6 +56,9 @@ const EXCHANGE: Exchange<'_> = Exchange {
     user_agent: b"curl/8",
     tags: "",
     trace: "",
+    span: 0,
+    parent: 0,
+    sampled: false,
 };
 
 fn settings(folder: &Path, text: &str) -> AccessLogSettings {

@@ -37,4 +37,5 @@ mod replay;
 mod schema;
 mod serve;
 mod tls_files;
+mod traces;
 mod url;

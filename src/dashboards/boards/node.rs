@@ -290,6 +290,16 @@ pub(super) fn dashboard() -> Dashboard {
                     .ask("{{instance}}", here(HITS_FAILING).max(node))
                     .up_to(1.0)
                     .size(12, 7),
+                    panel(
+                        Lines,
+                        PerSecond,
+                        "Spans of traces",
+                        "链路追踪",
+                        "`failed` ones the collector refused, or it was away for too long; `dropped` ones did not fit into the \
+                        queue. Nothing where [traces] has no endpoint.",
+                    )
+                    .ask("{{result}}", here(TRACES_EXPORTED).rate(&[RESULT]))
+                    .size(24, 7),
                 ],
             ),
             (

@@ -77,7 +77,7 @@ impl<'d> Http1<'d> {
         (request.visit.peer, request.visit.trusted) = (connection.peer(), connection.trusted);
         connection.begin_exchange(Body::new(Framing::Length(0)), std::mem::take(unread), door.limits.min_rate, None);
         let mut caller = Caller::new(connection, request.is_1_1, persistence, door.responder.clock());
-        let answered = door.proxy.answer_cached(&mut caller, &fields, &request.visit, &relayed).await;
+        let answered = door.proxy.answer_cached(&mut caller, &fields, &mut request.visit, &relayed).await;
         let persistence = caller.persistence();
         self.unread = self.connection.end_exchange().unwrap_or_default();
         match answered {
@@ -139,6 +139,7 @@ impl Handover {
             is_last,
             date: AnswerDate::default(),
             passed: false,
+            trace: None,
         };
         Handover { head: bytes.freeze(), line, body, visit, is_1_1: head.is_1_1, cached: None }
     }

@@ -203,7 +203,7 @@ async fn wait(door: &Arc<Door>, peer: &Arc<Peer>, facts: Facts<'static>, mut ses
 async fn relay(door: &Arc<Door>, peer: &Arc<Peer>, mut session: HttpSession, facts: Facts<'static>) {
     let (lane, trusted) = (Lane::Http2, peer.trusted);
     let date = AnswerDate::default();
-    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, date, passed: false };
+    let visit = Visit { facts, lane, peer: peer.address, trusted, is_last: false, date, passed: false, trace: None };
     session.req_header_mut().extensions_mut().insert(visit);
     let shutdown = door.drain.shutdown_watch();
     let session = Stream::session(session, peer.clone(), door.limits.min_rate);

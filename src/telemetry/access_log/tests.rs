@@ -50,6 +50,9 @@ const EXCHANGE: Exchange<'_> = Exchange {
     user_agent: b"Mozilla/5.0",
     tags: "",
     trace: "",
+    span: 0,
+    parent: 0,
+    sampled: false,
 };
 
 /// A folder in a world whose time passes and whose disk fills up as the test wants it.
