@@ -86,7 +86,7 @@ impl Tracer {
             None if self.is_on => {
                 let trace_id = u128::from(id()?) << 64 | u128::from(id()?);
                 // The last seven bytes of an id are random (section 3.2.2.3), so they can draw the lot.
-                let lot = (trace_id & ((1 << LOT) - 1)) * 1_000_000 >> LOT;
+                let lot = ((trace_id & ((1 << LOT) - 1)) * 1_000_000) >> LOT;
                 let sampled = lot < u128::from(self.sample);
                 Some(TraceContext { trace_id, span_id: id()?, parent_id: None, sampled })
             }

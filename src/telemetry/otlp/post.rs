@@ -64,7 +64,7 @@ impl Post {
                 Err(Fault { why, again }) => {
                     self.complain(&why);
                     match again {
-                        Some(asked) if !is_last && self.wait(asked.clamp(wait, MAX_WAIT)) => wait = wait * 2,
+                        Some(asked) if !is_last && self.wait(asked.clamp(wait, MAX_WAIT)) => wait *= 2,
                         _ => break,
                     }
                 }

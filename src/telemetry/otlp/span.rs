@@ -131,7 +131,7 @@ mod tests {
             cache: b"miss",
             user_agent: b"Mozilla/5.0",
             trace: "4bf92f3577b34da6a3ce929d0e0e4736",
-            span: 0xf067_aa0b_a902_b7,
+            span: 0x00f0_67aa_0ba9_02b7,
             parent: 1,
             sampled: true,
             ..Exchange::default()
