@@ -3,8 +3,8 @@
 //! A hit is an answered request whose URL was looked up, or whose host no site has. No hits are: health checks, what the
 //! guard refuses, what is no URL at all, and what is first of all sent to https (the request that follows is one).
 //!
-//! The way of a hit: [`Collector`] (counts in memory, a [sketch](sketch) for each site and day) → a batch, every minute →
-//! the writer, on a thread of its own ([`store`](store)) → a database (SQLite, or PostgreSQL for several gateways) →
+//! The way of a hit: [`Collector`] (counts in memory, a sketch for each site and day) → a batch, every minute →
+//! the writer, on a thread of its own (`store`) → a database (SQLite, or PostgreSQL for several gateways) →
 //! [`Reader`], for `waypost hits` and other commands.
 //!
 //! Owns: the tables of the database, and what is kept for how long. Never does: anything on a thread where a client waits.
