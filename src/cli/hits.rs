@@ -90,7 +90,11 @@ pub(super) fn run(node: &NodeArgs, asked: &Asked) -> anyhow::Result<ExitCode> {
     let top = if asked.top == 0 { u32::MAX } else { asked.top };
     let query = Query { period, site: site.as_deref(), unmapped: asked.unmapped, top };
     let sum = reader.sum(&query)?;
-    let unnamed = sum.hits.saturating_sub(reader.named(&query)?);
+    // To add up all URLs takes as long as to find the first of them; other tables have no need for it.
+    let unnamed = match asked.by {
+        Column::Url => sum.hits.saturating_sub(reader.named(&query)?),
+        _ => 0,
+    };
     let table = match asked.by {
         Column::Url => urls(reader.urls(&query)?),
         Column::Site => groups("site", reader.groups(&query, By::Site)?),
@@ -103,12 +107,15 @@ pub(super) fn run(node: &NodeArgs, asked: &Asked) -> anyhow::Result<ExitCode> {
         table.csv()
     } else if asked.json {
         let Sum { hits, unmapped, bots } = sum;
-        let report = json!({
+        let mut report = json!({
             "since": period.since.to_string(),
             "until": period.until.to_string(),
-            "sum": { "hits": hits, "unmapped": unmapped, "bots": bots, "unnamed": unnamed },
+            "sum": { "hits": hits, "unmapped": unmapped, "bots": bots },
             "rows": table.json(),
         });
+        if asked.by == Column::Url {
+            report["sum"]["unnamed"] = unnamed.into();
+        }
         format!("{}\n", serde_json::to_string_pretty(&report)?)
     } else {
         format!("{}{}", table.text(), total(&query, sum, unnamed))

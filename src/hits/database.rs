@@ -103,6 +103,8 @@ pub(super) async fn connect(database: &HitsDatabase, access: Access) -> Result<A
                 connection.execute(SETTINGS).await.map_err(fault)?;
             }
             migrate(&mut connection, is_sqlite).await.map_err(fault)?;
+        } else if is_sqlite {
+            connection.execute(READING).await.map_err(fault)?;
         }
         match version(&mut connection).await {
             Ok(version) if version > KNOWN => Err(HitsError::Newer { place: place(database), version }),
@@ -214,6 +216,9 @@ const MIGRATIONS: &[&[&str]] = &[&[
 /// it is done (FULL), which costs one fsync a minute: a power cut costs no more than a kill.
 const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
     PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000";
+
+/// For who reads a whole database of SQLite: 64 MB of it in memory, and what is sorted too.
+const READING: &str = "PRAGMA cache_size = -64000; PRAGMA temp_store = MEMORY";
 
 /// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);

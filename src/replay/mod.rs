@@ -1,6 +1,6 @@
 //! Old access logs, replayed: what would become of each request that citizens once made.
 //!
-//! Owns: the formats of logs ([`format`]), the counting ([`Report`]) and the comparison of two trees of routes. Each request is
+//! Owns: the formats of logs ([`mod@format`]), the counting ([`Report`]) and the comparison of two trees of routes. Each request is
 //! read, admitted and decided by the functions that traffic takes ([`judge`]), so what is counted here is what serving the
 //! same requests would have counted.
 //!
@@ -133,8 +133,7 @@ fn run<'j>(
                 let (taken, spent, ended) = (taken.clone(), spent.clone(), ended.clone());
                 scope.spawn(move || {
                     let (mut worker, mut desk) = (Worker::new(shared), Desk::default());
-                    loop {
-                        let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) else { break };
+                    while let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) {
                         progress.lines.fetch_add(worker.count_block(&block, &mut desk), Ordering::Relaxed);
                         let _ = spent.send(block.bytes);
                     }

@@ -1,6 +1,6 @@
 //! The work of one thread: lines → requests → verdicts → counts.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::FixedState;
 
@@ -332,9 +332,7 @@ fn cut_bytes(bytes: &[u8]) -> Box<[u8]> {
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {
-    let mut hasher = FixedState::with_seed(SEED).build_hasher();
-    parts.hash(&mut hasher);
-    hasher.finish()
+    FixedState::with_seed(SEED).hash_one(parts)
 }
 
 fn hash_folded(host: &[u8]) -> u64 {

@@ -160,3 +160,84 @@ const MOST_SHARDS: usize = 64;
 
 /// Bytes of an empty buffer that are kept for the next turn.
 const KEPT: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Told {
+        exchanges: mpsc::Sender<u64>,
+        /// Nothing is taken until somebody says so.
+        gate: mpsc::Receiver<()>,
+        is_open: bool,
+    }
+
+    impl Consumer for Told {
+        fn exchange(&mut self, exchange: &Exchange<'_>) {
+            if !self.is_open {
+                self.gate.recv().unwrap();
+                self.is_open = true;
+            }
+            self.exchanges.send(exchange.sent).unwrap();
+        }
+
+        fn pause(&mut self) {}
+
+        fn end(&mut self) {
+            self.exchanges.send(u64::MAX).unwrap();
+        }
+    }
+
+    fn start(bytes: usize) -> (Pipeline, mpsc::Receiver<u64>, mpsc::Sender<()>) {
+        let ((exchanges, told), (opener, gate)) = (mpsc::channel(), mpsc::channel());
+        let consumer = Told { exchanges, gate, is_open: false };
+        (Pipeline::start(vec![Box::new(consumer)], 4, bytes).unwrap(), told, opener)
+    }
+
+    #[test]
+    fn all_that_threads_leave_is_told_by_the_end() {
+        let (pipeline, told, opener) = start(64 << 20);
+        opener.send(()).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let pipeline = &pipeline;
+                scope.spawn(move || {
+                    for number in 0..1_000 {
+                        pipeline.leave(&Exchange { sent: thread * 1_000 + number, ..Exchange::default() });
+                    }
+                });
+            }
+        });
+        pipeline.end();
+        let mut told: Vec<u64> = told.iter().collect();
+        assert_eq!(told.pop(), Some(u64::MAX));
+        told.sort_unstable();
+        assert_eq!(told, (0..8_000).collect::<Vec<_>>());
+        assert_eq!(pipeline.dropped(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_counted_and_nobody_waits() {
+        let (pipeline, told, opener) = start(64 << 10);
+        // The consumer takes nothing; each buffer has 8 KiB.
+        (0..10_000).for_each(|sent| pipeline.leave(&Exchange { sent, ..Exchange::default() }));
+        let dropped = pipeline.dropped();
+        assert!((9_000..10_000).contains(&dropped), "{dropped}");
+        opener.send(()).unwrap();
+        pipeline.end();
+        let told: Vec<u64> = told.iter().collect();
+        assert_eq!(told.len() as u64 - 1 + dropped, 10_000);
+        assert!(told.is_sorted());
+    }
+
+    #[test]
+    fn without_a_consumer_there_is_nothing_to_do() {
+        let pipeline = Pipeline::start(Vec::new(), 4, 1 << 20).unwrap();
+        assert!(!pipeline.is_wanted());
+        pipeline.leave(&Exchange::default());
+        pipeline.end();
+        assert_eq!(pipeline.dropped(), 0);
+    }
+}

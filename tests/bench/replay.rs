@@ -159,7 +159,7 @@ fn write_log(path: &Path, size: Size) {
             94..98 => format!("/WEB/{page}/List.ASPX?page=2"),
             _ => "/wp-login.php".to_owned(),
         };
-        let status = if random.next() % 8 == 0 { 404 } else { 200 };
+        let status = if random.next().is_multiple_of(8) { 404 } else { 200 };
         let host = if line % 50 == 0 { format!("nobody{}.example", page % 10) } else { format!("s{site}.old.example") };
         writeln!(
             out,
@@ -175,7 +175,7 @@ fn write_log(path: &Path, size: Size) {
 
 fn pack(from: &Path, to: &Path) {
     let file = File::create(to).expect("the packed log");
-    let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::new(6));
+    let mut packer = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     std::io::copy(&mut File::open(from).expect("the log"), &mut packer).expect("room for the packed log");
     packer.finish().expect("room for the packed log");
 }

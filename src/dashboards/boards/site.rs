@@ -179,8 +179,8 @@ pub(super) fn dashboard() -> Dashboard {
                         Requests,
                         "What the firewall did",
                         "防火墙",
-                        "Of requests to platforms. blocked citizens: the log names the rule; `waf-exclude` in the site's file \
-                        takes it away for this site.",
+                        "Of requests to platforms. If citizens are `blocked`, the log names the rule; `waf-exclude` in the \
+                        site's file takes it away for this site.",
                     )
                     .ask("{{action}}", of(SITE_WAF_REQUESTS).rate(&[ACTION])),
                 ],

@@ -221,7 +221,7 @@ fn cases() -> Vec<Case> {
         case(
             "WaypostCertificateExpiresSoon",
             "70m",
-            &[(EXPIRY, days(20)), (EXPIRY_B, days(30))].map(long).as_slice(),
+            &[long((EXPIRY, days(20))), long((EXPIRY_B, days(30)))],
             &[(r#""name":"jyj.example""#, "the certificate of jyj.example expires in 19d 22h 50m 0s")],
         ),
         case("WaypostCertificateExpiresSoon", "70m", &[long((EXPIRY, days(22)))], &[]),
