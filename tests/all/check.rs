@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 51] = [
+const CODES: [&str; 52] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
@@ -52,6 +52,7 @@ const CODES: [&str; 51] = [
     "open-admin",
     "probe-mapping",
     "self-redirect",
+    "short-log",
     "syntax",
     "target-not-allowed",
     "test-failed",

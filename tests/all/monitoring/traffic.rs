@@ -45,6 +45,10 @@ host    = "www.new.example"
 [platforms.down]
 origins = ["http://127.0.0.1:1"]
 
+[traces]
+# Where nobody listens: that nothing can be sent is shown.
+endpoint = "http://127.0.0.1:9/v1/traces"
+
 [guard]
 allowed-targets = ["www.new.example"]
 
