@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Line, LineScratch, Moment, NoLine, said, split_request, status};
+use super::{Line, LineScratch, Moment, NoLine, is_method, said, split_request, status};
 
 /// A format, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Pattern {
         } else if read.method.is_empty() {
             read.method = b"GET";
         }
-        if read.target.is_empty() || read.target == b"-" {
+        if read.target.is_empty() || read.target == b"-" || !is_method(read.method) {
             return Err(NoLine::NoRequest);
         }
         // `%v:%p`.
