@@ -5,11 +5,12 @@
 
 use std::{
     array,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use prometheus::proto::{Bucket, Histogram};
 
+use super::pipeline::thread_number;
 use crate::model::Outcome;
 
 /// Histograms of the microseconds that answers took.
@@ -40,7 +41,7 @@ impl Default for Latencies {
 impl Latencies {
     /// Counts an answer.
     pub fn observe(&self, outcome: Outcome, took: u32) {
-        let shard = OWN.with(|own| *own) % SHARDS;
+        let shard = thread_number() % SHARDS;
         let counts = &self.shards[shard].0[outcome as usize];
         let bucket = BOUNDS.iter().position(|&bound| took <= bound).unwrap_or(BOUNDS.len());
         counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -69,14 +70,6 @@ impl Latencies {
             (total > 0).then_some((outcome, histogram))
         })
     }
-}
-
-thread_local! {
-    /// The number of the thread.
-    static OWN: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
 }
 
 /// Upper bounds in microseconds. A redirect takes tens of them; what takes seconds is a slow platform or client.

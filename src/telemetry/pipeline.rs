@@ -79,7 +79,7 @@ impl Pipeline {
     pub fn leave(&self, exchange: &Exchange<'_>) {
         let Some(waker) = &self.waker else { return };
         let Buffers { shards, room, dropped, .. } = &*self.buffers;
-        let mut buffer = shards[OWN.with(|own| *own) % shards.len()].lock();
+        let mut buffer = shards[thread_number() % shards.len()].lock();
         let before = buffer.len();
         exchange.write(&mut buffer);
         let after = buffer.len();
@@ -144,12 +144,13 @@ impl Buffers {
     }
 }
 
-thread_local! {
-    /// The number of the thread.
-    static OWN: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    };
+/// The number of this thread, by which it has a shard that few others write to.
+pub(super) fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.with(|own| *own)
 }
 
 /// How often the consumers are told, unless there is much to tell.
