@@ -3,10 +3,11 @@
 //!
 //! The way of a request: [`door`] (connections) → [`guard`] (who and what is admitted) → [`routing`] (the decision, a pure function over a snapshot built from
 //! the files that [`config`] reads) → [`answer`] (what goes over the wire, with the [`pages`] that citizens see).
-//! [`tls`] holds the certificates, [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
+//! [`tls`] holds the certificates, [`acme`] gets them, [`reload`] swaps snapshots, [`telemetry`] counts, [`monitor`] and [`admin`] tell, [`server`] puts it all together,
 //! [`cli`] is the program.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod admin;
 pub mod answer;
 pub mod cache;

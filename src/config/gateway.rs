@@ -10,6 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::acme::{self, AcmeSettings};
 use super::admin::{self, AdminSettings};
 use super::crawler::{CrawlerSettings, crawlers, known_crawlers};
 use super::diagnostic::{Diagnostic, SourceFile};
@@ -39,6 +40,8 @@ pub struct Gateway {
     pub certs: PathBuf,
     /// How HTTPS is spoken.
     pub tls: TlsSettings,
+    /// Who issues certificates.
+    pub acme: AcmeSettings,
     /// Listeners for plain HTTP.
     pub http: Vec<Listen>,
     /// Listeners for HTTPS.
@@ -208,11 +211,15 @@ impl Gateway {
         let traces = TraceSettings::read(&source, service, sample, trust, &mut reader.faults);
         let source = hits::Source { file: &file, top: &top, default_top: &default_top, folder };
         let hits = hits::read(&source, &mut reader.faults);
+        let reach = (reader.networks("acme", "addresses"), reader.servers("acme", "dns"));
+        let source = admin::Source { file: &file, top: &top, folder };
+        let acme = acme::read(&source, &default_top, reach, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
             certs: folder.join(reader.text("", "certs")),
             tls: reader.tls(),
+            acme,
             http: reader.listeners("http"),
             https: reader.listeners("https"),
             https_port: u16::try_from(reader.number(listen, "https-port")).unwrap_or(443),
@@ -240,7 +247,7 @@ impl Gateway {
             allowed_targets: reader.allowed_targets(),
             frozen: reader.frozen(),
             frozen_file: reader.find("guard", |table| table.text("frozen-file")).map(|at| folder.join(at.value)),
-            crawler_dns: reader.crawler_dns(),
+            crawler_dns: reader.servers("guard", "crawler-dns"),
             guard: reader.guard(folder),
             countries: reader.find("guard", |table| table.text("countries")).map(|at| folder.join(at.value)),
             rate_entries: reader.number("guard", "rate-entries") as usize,
@@ -372,6 +379,10 @@ impl Gateway {
             ("guard", "client-concurrency") => self.guard.client_concurrency.unwrap_or_default().to_string(),
             ("guard", "rate-entries") => self.rate_entries.to_string(),
             ("guard", name) => match self.guard.knob(name).or_else(|| self.countries_knob(name)) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("acme", name) => match self.acme.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },
@@ -580,9 +591,10 @@ impl<'a> Reader<'a> {
         all
     }
 
-    fn crawler_dns(&mut self) -> Vec<SocketAddr> {
+    /// DNS servers.
+    fn servers(&mut self, table: &str, key: &str) -> Vec<SocketAddr> {
         let mut servers = Vec::new();
-        for At { value, span } in self.texts("guard", "crawler-dns") {
+        for At { value, span } in self.texts(table, key) {
             match value.parse().or_else(|_| value.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53))) {
                 Ok(server) => servers.push(server),
                 Err(_) => {

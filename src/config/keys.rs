@@ -5,6 +5,7 @@
 
 use crate::model::Https;
 
+use super::acme::ACME;
 use super::admin::ADMIN;
 use super::guard::GUARD;
 use super::hits::HITS;
@@ -147,6 +148,12 @@ pub const SITE: &[Key] = &[
         Kind::Bool,
         "true",
         "Whether `aka-HOST` (and `aka.REST` for `www.REST`) answer as HOST, to try a site out before its DNS moves.",
+    ),
+    key(
+        "acme",
+        Kind::Bool,
+        "true",
+        "Whether certificates for the site's hosts are ordered, where [acme] of gateway.toml names an authority. Once the site is `retired` they are renewed no more.",
     ),
     key(
         "cache",
@@ -410,6 +417,12 @@ pub const GATEWAY: &[Key] = &[
     key("listen", Kind::Table(LISTEN), "", "Addresses of this node."),
     key("limits", Kind::Table(LIMITS), "", "What one client may take of this node."),
     key("tls", Kind::Table(TLS), "", "How HTTPS is spoken. Certificates are in the folder `certs`."),
+    key(
+        "acme",
+        Kind::Table(ACME),
+        "",
+        "Certificates that are ordered, renewed and put to use without a person (ACME, RFC 8555). They are kept in the folder `acme` of `certs`.",
+    ),
     key("process", Kind::Table(PROCESS), "", "How the process ends and is replaced."),
     key("platforms", Kind::Named(PLATFORM), "", "Consolidated platforms, by name."),
     key(

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod site;
 pub mod template;
 
+mod acme;
 mod crawler;
 mod diagnostic;
 mod guard;
@@ -44,6 +45,7 @@ mod syntax;
 mod traces;
 mod waf;
 
+pub use acme::{AcmeLimits, AcmeSettings, Challenge};
 pub use admin::AdminSettings;
 pub use crawler::{CRAWLER, CrawlerSettings, known_crawlers};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, readable_host, suggestion};

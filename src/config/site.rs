@@ -90,6 +90,8 @@ pub struct Site {
     pub report: String,
     /// Whether `aka` previews answer.
     pub previews: bool,
+    /// Whether certificates for its hosts are ordered.
+    pub acme: bool,
     /// What its redirects may go to, if a defaults.toml says, and which (by number in [`Site::files`]).
     pub allowed_targets: Option<(Vec<HostPattern>, u16)>,
     /// When each phase begins.
@@ -268,6 +270,7 @@ impl Builder<'_> {
             timestamp,
             report: self.text("report").map_or_else(|| REPORT_LINK.to_owned(), |(_, at)| at.value),
             previews: self.nearest("", |table| table.bool("previews")).is_none_or(|(_, at)| *at.value),
+            acme: self.nearest("", |table| table.bool("acme")).is_none_or(|(_, at)| *at.value),
             allowed_targets: self.allowed_targets(),
             lifecycle: self.lifecycle(),
             lifecycle_place: self.table_place("lifecycle"),

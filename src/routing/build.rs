@@ -114,6 +114,7 @@ pub(super) fn build(
         cache_control: site.cache_control.clone(),
         report: site.report.clone(),
         previews: site.previews,
+        acme: site.acme,
         lifecycle: site.lifecycle.clone(),
         https: site.https.0,
         https_line: line(&site.https.1),

@@ -54,6 +54,8 @@ pub struct SiteTable {
     pub report: String,
     /// Whether `aka` previews answer.
     pub previews: bool,
+    /// Whether certificates for its hosts are ordered.
+    pub acme: bool,
     /// How answers that come from elsewhere are served.
     pub serving: Arc<Serving>,
     /// What browsers are told of its pages.

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["model", "url"],
     &["config", "guard", "routing", "pages", "telemetry", "dashboards"],
-    &["tls", "cache", "rewrite", "hits"],
+    &["tls", "acme", "cache", "rewrite", "hits"],
     &["answer", "relay", "monitor", "door", "reload", "admin", "replay"],
     &["server", "cli"],
 ];

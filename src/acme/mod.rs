@@ -1,0 +1,22 @@
+//! Certificates without a person: which are wanted, when they may be ordered, and how an authority is asked for them
+//! (ACME, RFC 8555).
+//!
+//! What is decided is pure: [`Ledger`] is what happened, and [`next`] says from it, the names that are wanted, the
+//! authority's [limits](crate::config::AcmeLimits) and the time what is to be done: order, renew, go on, or wait. A year
+//! of it runs in a test in seconds. What is done is the `engine`'s: it asks [`next`], writes what it is about to do into
+//! the [`Journal`], does it, and writes what came of it, so that a process that is killed at any moment goes on where it
+//! was. The steps of one order: intent written → order placed → challenges answered → key stored → finalized →
+//! certificate in its file → recorded.
+//!
+//! Owns: the folder `acme` of the certificates and its `.state`: account, ledger, keys of orders under way. Never does:
+//! what is served (`tls` watches the folder as any other), HTTP of clients (`answer` answers challenges).
+//!
+//! Invariants: a limit of the authority is never exceeded by what this ledger knows of; a name that fails does not hold
+//! up others; at most one process of a fleet orders at a time (a lock on the journal); a key is on disk before anything
+//! signed with it is sent.
+//!
+//! Called by: `server` (the engine runs beside the traffic), `cli` (`waypost certs`).
+
+mod ledger;
+
+pub use ledger::{Entry, Event, Failure, OrderId};
