@@ -17,15 +17,27 @@
 //!
 //! Called by: `server` (the engine runs beside the traffic), `cli` (`waypost certs`).
 
+mod account;
+mod book;
+mod dns_hook;
 mod domains;
+mod fault;
+mod journal;
 mod ledger;
+mod order;
+mod progress;
 mod schedule;
+mod signed;
+mod transport;
 mod wanted;
 
 #[cfg(test)]
 mod tests;
 
 pub use domains::registered;
+pub use fault::{Fault, Refusal};
+pub use journal::{Journal, JournalError, read};
 pub use ledger::{Certificate, Entry, Event, Failure, Ledger, Name, Order, OrderId};
+pub use progress::Progress;
 pub use schedule::{Batch, Planned, Step, Wanted, next, plan};
 pub use wanted::{Reason, Unwanted, wanted};
