@@ -19,6 +19,7 @@ mod chain;
 mod development;
 mod file;
 mod index;
+mod issued;
 mod pem;
 mod policy;
 mod resolver;
@@ -50,6 +51,7 @@ use resolver::Resolver;
 use store::Store;
 
 pub use policy::provider;
+pub use issued::{Issued, check_issued};
 pub use store::CertReport;
 
 /// Hosts that the finding about hosts without a certificate names.
