@@ -27,7 +27,7 @@ use super::ledger::{Event, Failure, Order, OrderId};
 use super::transport::now;
 use super::Progress;
 use crate::config::{AcmeSettings, Challenge};
-use crate::tls::{Challenges, check_issued, make_secret_folder, write_secret};
+use crate::tls::{ACME_FOLDER, Challenges, check_issued, make_secret_folder, write_secret};
 
 /// What it takes to drive orders.
 pub(super) struct Driver<'a> {
@@ -415,7 +415,7 @@ impl Driver<'_> {
             Ok(issued) => issued,
             Err(why) => return self.end(book, order, format!("the certificate that was issued is no good: {why}")),
         };
-        let file = format!("{FOLDER}/{}", file_name(order));
+        let file = format!("{ACME_FOLDER}/{}", file_name(order));
         let target = self.certs.join(&file);
         write_secret(&target, format!("{}\n{}\n", chain.trim(), key.trim()).as_bytes())
             .map_err(|error| Fault::file(&target, &error))?;
@@ -604,9 +604,6 @@ impl Default for Pace {
         Pace { next: FIRST_PAUSE, spent: 0 }
     }
 }
-
-/// Where certificates are put, below the folder of certificates.
-pub(super) const FOLDER: &str = "acme";
 
 /// Refusals of an order that are about its names (RFC 8555, 6.7).
 const NAMES_REFUSED: &[&str] =

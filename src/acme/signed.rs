@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
-    encoding::AsDer,
     hmac,
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
-use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
+use instant_acme::{BodyWrapper, BytesBody, BytesResponse, Error, HttpClient, Problem};
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use serde::Deserialize;
@@ -190,7 +190,7 @@ impl HttpClient for Carrier {
                     return Ok(answer(Response::new(body.clone())));
                 }
             }
-            let body = instant_acme::BytesBody::into_bytes(&mut body).await.map_err(Error::Other)?;
+            let body = body.into_bytes().await.map_err(Error::Other)?;
             transport.exchange(Request::from_parts(parts, body.to_vec())).await.map(answer).map_err(other)
         })
     }
@@ -198,7 +198,7 @@ impl HttpClient for Carrier {
 
 fn answer(answer: Response<Bytes>) -> BytesResponse {
     let (parts, body) = answer.into_parts();
-    BytesResponse { parts, body: Box::new(body) }
+    BytesResponse { parts, body: Box::new(body) as Box<dyn BytesBody> }
 }
 
 fn other(fault: Fault) -> Error {

@@ -253,6 +253,8 @@ pub fn answer<'a>(
         Verdict::Health => {
             Answer { cache_control: NO_STORE, ..other("text/plain; charset=utf-8", Bytes::from_static(b"ok\n")) }
         }
+        // Whoever has the account's key says what is to be answered.
+        Verdict::Challenge { .. } => challenge(None),
         Verdict::UnknownHost => page(Page::UnknownHost, NO_STORE, none),
         Verdict::BadRequest(reason) => page(Page::BadRequest { reason }, NO_STORE, none),
         // Scanners read no pages.
@@ -265,6 +267,16 @@ pub fn answer<'a>(
             ..page(Page::Denied { reason: denial.reason.text() }, NO_STORE, none)
         },
     }
+}
+
+/// The answer to an authority that asks whether a host leads here: its key authorization (RFC 8555, 8.3), or that there
+/// is none.
+fn challenge<'a>(key_authorization: Option<String>) -> Answer<'a> {
+    let (status, body) = match key_authorization {
+        Some(text) => (200, text.into()),
+        None => (404, Bytes::from_static(b"there is no account at an authority yet\n")),
+    };
+    Answer { status, cache_control: NO_STORE, content: Some(Content::Type("text/plain")), body, ..Answer::default() }
 }
 
 /// The answer to a request that is refused.

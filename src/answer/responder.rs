@@ -14,15 +14,16 @@ use tokio::{
 };
 
 use super::{
-    Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, refused, sitemap,
+    Answer, Clock, Facts, Live, LiveCell, Place, Refusal, Serving, answer, challenge, refused, sitemap,
     told::{Sent, Stored, Subject},
     unavailable,
 };
 use crate::config::{Gateway, Origin};
 use crate::guard::{Crawlers, Fields, Guard, Notes, Occupied, Policy, Ruling, View};
 use crate::model::{Method, Reason, Rewriting, Verdict};
-use crate::routing::{Decision, Scratch, SiteTable};
+use crate::routing::{Decision, Request, Scratch, SiteTable};
 use crate::telemetry::{Lane, Metrics, Pipeline, SiteCounters, WafAction};
+use crate::tls::Challenges;
 
 /// What every answer is made from.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Responder {
     pipeline: Arc<Pipeline>,
     clock: Arc<Clock>,
     cache_control: String,
+    challenges: Arc<Challenges>,
     guard: Arc<Guard>,
     /// Platforms that have origins: what they serve is no answer of ours.
     served: BTreeSet<String>,
@@ -131,13 +133,14 @@ thread_local! {
 }
 
 impl Responder {
-    /// Answers from whatever is in `live`, and tells `pipeline` of each answer.
+    /// Answers from whatever is in `live`, and authorities as `challenges` says; tells `pipeline` of each answer.
     pub fn new(
         gateway: &Gateway,
         live: Arc<LiveCell>,
         metrics: Arc<Metrics>,
         pipeline: Arc<Pipeline>,
         clock: Arc<Clock>,
+        challenges: Arc<Challenges>,
     ) -> Self {
         let served = gateway.platforms.iter().filter(|(_, platform)| !platform.origins.is_empty());
         Responder {
@@ -146,6 +149,7 @@ impl Responder {
             pipeline,
             clock,
             cache_control: gateway.cache_control.clone(),
+            challenges,
             guard: Arc::new(Guard::new(gateway.rate_entries, Crawlers::new(&gateway.crawler_dns), Instant::now())),
             served: served.map(|(name, _)| name.clone()).collect(),
             making: Semaphore::new(MADE_AT_ONCE),
@@ -177,6 +181,9 @@ impl Responder {
         }
         let (number, policy) = policy(&live, &facts);
         let table = number.and_then(|number| live.snapshot.sites().get(number));
+        if live.snapshot.challenge(table.map(|table| &**table), facts.method, &facts.target).is_some() {
+            return facts;
+        }
         let Facts { target, secure, client, is_many, .. } = &facts;
         let view = View {
             site: table.map_or("", |table| &table.id),
@@ -265,7 +272,7 @@ impl Responder {
                 return elsewhere;
             }
             let languages = facts.accept_language.as_deref();
-            let answer = answer(&decision, &request, languages, &self.cache_control);
+            let answer = self.answer(&decision, &request, languages);
             let written = write(Reply::Made(&answer));
             self.count(&live, &Subject::of(&decision), facts, lane, Sent::of(&answer, facts));
             Step::Answered(written)
@@ -326,7 +333,7 @@ impl Responder {
                 let request = facts.request();
                 let decision = live.snapshot.decide(&request, responder.clock.now(), scratch);
                 let languages = facts.accept_language.as_deref();
-                let answer = answer(&decision, &request, languages, &responder.cache_control);
+                let answer = responder.answer(&decision, &request, languages);
                 (answer.status, answer.body.len(), write(&answer))
             })
         });
@@ -334,6 +341,13 @@ impl Responder {
         let kilobytes = u32::try_from((length / 1024).min(ROOM)).unwrap_or(u32::MAX);
         let room = timeout(PATIENCE, self.room.clone().acquire_many_owned(kilobytes)).await.ok()?.ok()?;
         Some((made, status, length, room))
+    }
+
+    fn answer<'a>(&'a self, decision: &Decision<'a>, request: &Request<'_>, languages: Option<&str>) -> Answer<'a> {
+        match decision.verdict {
+            Verdict::Challenge { token } => challenge(self.challenges.key_authorization(token)),
+            _ => answer(decision, request, languages, &self.cache_control),
+        }
     }
 
     /// The answer to a request that is refused without asking the routes; it is counted.

@@ -47,7 +47,12 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let site = number.and_then(|number| Some((number, routes.snapshot.sites().get(number)?)));
     let settings = site.map_or_else(GuardSettings::default, |(_, site)| site.guard.clone());
     let policy = Policy::new(&settings, routes.snapshot.guard(), routes.snapshot.sources());
-    let ruling = admit(&policy, site.map(|(_, site)| &**site), &request, asked, &mut steps);
+    let table = site.map(|(_, site)| &**site);
+    let ruling = match routes.snapshot.challenge(table, request.method, &target) {
+        // As `serve` does.
+        Some(_) => Ruling::Admit,
+        None => admit(&policy, table, &request, asked, &mut steps),
+    };
     let Steps(mut steps) = steps;
     let decision = match ruling {
         Ruling::Admit => routes.snapshot.decide_traced(&request, now, &mut scratch, &mut steps),
@@ -162,6 +167,7 @@ fn links<'a>(verdict: &Verdict<'a>) -> Vec<(&'static str, &'a str)> {
         Verdict::HttpsRequired { location } => vec![("links to", *location)],
         Verdict::Serve { platform, path, .. } => vec![("platform", *platform), ("path", *path)],
         Verdict::Refused { target } => vec![("refused", *target)],
+        Verdict::Challenge { token } => vec![("token", *token)],
         Verdict::BadRequest(reason) => vec![("reason", *reason)],
         Verdict::Denied(denial) => vec![("reason", denial.reason.name()), ("because", denial.reason.text())],
         _ => Vec::new(),

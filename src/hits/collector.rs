@@ -105,7 +105,7 @@ impl Consumer for Collector {
 /// The site and URL that an exchange counts for; none if it is no hit. A URL that is empty is not told apart.
 fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut HostBuf) -> Option<(&'a str, &'a str)> {
     match exchange.outcome {
-        Outcome::Health | Outcome::Denied | Outcome::BadRequest => None,
+        Outcome::Health | Outcome::Challenge | Outcome::Denied | Outcome::BadRequest => None,
         _ if exchange.reason.is_some() => None,
         // Hosts are no personal data, and which forgotten ones are asked for is what operators want to know.
         Outcome::UnknownHost => Some(("", Host::canonical(exchange.host, buffer).unwrap_or_default())),

@@ -3,6 +3,7 @@
 //! Owns: small value types whose construction proves their invariant (parse, don't validate).
 //! Never does: I/O, parsing of files, matching. Depends on nothing else in the crate.
 
+mod challenge;
 mod country;
 mod host;
 mod https;
@@ -14,6 +15,7 @@ mod status;
 mod target;
 mod verdict;
 
+pub use challenge::{CHALLENGE_PATH, challenge_token, is_challenge_token};
 pub use country::{Country, CountryError};
 pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};

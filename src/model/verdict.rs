@@ -104,6 +104,11 @@ pub enum Verdict<'a> {
     },
     /// The gateway's own health, for load balancers in front of it.
     Health,
+    /// An authority asks whether the host leads here (ACME's `http-01`).
+    Challenge {
+        /// What it asks for, checked.
+        token: &'a str,
+    },
     /// No site has this host: 404 with a page of its own.
     UnknownHost,
     /// The request target can't be a URL: 400.
@@ -151,6 +156,8 @@ pub enum Outcome {
     HttpsRequired,
     /// [`Verdict::Health`].
     Health,
+    /// [`Verdict::Challenge`].
+    Challenge,
     /// [`Verdict::UnknownHost`].
     UnknownHost,
     /// [`Verdict::BadRequest`].
@@ -161,7 +168,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Outcome; 16] = [
+    pub const ALL: [Outcome; 17] = [
         Outcome::Redirect,
         Outcome::Notice,
         Outcome::Leaving,
@@ -175,6 +182,7 @@ impl Outcome {
         Outcome::Refused,
         Outcome::HttpsRequired,
         Outcome::Health,
+        Outcome::Challenge,
         Outcome::UnknownHost,
         Outcome::BadRequest,
         Outcome::Denied,
@@ -196,6 +204,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::HttpsRequired => "https_required",
             Outcome::Health => "health",
+            Outcome::Challenge => "challenge",
             Outcome::UnknownHost => "unknown_host",
             Outcome::BadRequest => "bad_request",
             Outcome::Denied => "denied",
@@ -220,6 +229,7 @@ impl Verdict<'_> {
             Verdict::Refused { .. } => Outcome::Refused,
             Verdict::HttpsRequired { .. } => Outcome::HttpsRequired,
             Verdict::Health => Outcome::Health,
+            Verdict::Challenge { .. } => Outcome::Challenge,
             Verdict::UnknownHost => Outcome::UnknownHost,
             Verdict::BadRequest(_) => Outcome::BadRequest,
             Verdict::Denied(_) => Outcome::Denied,
@@ -238,7 +248,8 @@ impl Verdict<'_> {
             | Verdict::Text { .. }
             | Verdict::Robots
             | Verdict::Sitemap(_)
-            | Verdict::Health => 200,
+            | Verdict::Health
+            | Verdict::Challenge { .. } => 200,
             Verdict::Frozen { .. } => 503,
             Verdict::Serve { .. } | Verdict::Refused { .. } => 501,
             Verdict::BadRequest(_) => 400,

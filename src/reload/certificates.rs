@@ -12,7 +12,7 @@ use crate::config::{Diagnostic, Gateway};
 use crate::model::Host;
 use crate::monitor::Monitor;
 use crate::telemetry::Metrics;
-use crate::tls::{CertReport, Tls, TlsError};
+use crate::tls::{CertReport, Challenges, Tls, TlsError};
 
 /// Keeps the certificates up to date with their folder.
 pub(super) struct Certificates {
@@ -35,13 +35,14 @@ impl Certificates {
     pub fn open(
         gateway: &Gateway,
         live: Arc<LiveCell>,
+        challenges: &Arc<Challenges>,
         metrics: Arc<Metrics>,
         monitor: Arc<Monitor>,
     ) -> Result<(Self, CertReport), TlsError> {
         let routes = live.clone();
         let knows =
             move |name: &str| Host::parse(name.as_bytes()).is_ok_and(|host| routes.load().snapshot.answers_host(&host));
-        let (tls, mut report) = Tls::open(gateway, knows, metrics)?;
+        let (tls, mut report) = Tls::open(gateway, knows, challenges.clone(), metrics)?;
         let certificates = Certificates { tls: Arc::new(tls), live, monitor, state: Mutex::default() };
         certificates.add_uncovered(&mut report);
         log::certificates(&report);

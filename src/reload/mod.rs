@@ -34,7 +34,7 @@ use crate::config::{Diagnostic, Gateway};
 use crate::monitor::Monitor;
 use crate::routing::{LoadReport, Loader};
 use crate::telemetry::{Metrics, ReloadResult};
-use crate::tls::{CertReport, Tls, TlsError};
+use crate::tls::{CertReport, Challenges, STATE_FOLDER, Tls, TlsError};
 
 use certificates::Certificates;
 use settings::Settings;
@@ -64,6 +64,7 @@ pub struct Reloader {
     state: Mutex<State>,
     live: Arc<LiveCell>,
     certificates: Option<Certificates>,
+    challenges: Arc<Challenges>,
     metrics: Arc<Metrics>,
     monitor: Arc<Monitor>,
 }
@@ -113,6 +114,7 @@ impl Reloader {
             }),
             live: Arc::new(LiveCell::from_pointee(live)),
             certificates: None,
+            challenges: Arc::new(Challenges::open(&gateway.certs.join(STATE_FOLDER))),
             metrics,
             monitor,
         };
@@ -129,8 +131,13 @@ impl Reloader {
         if gateway.https.is_empty() {
             return Ok(None);
         }
-        let (certificates, report) =
-            Certificates::open(gateway, self.live.clone(), self.metrics.clone(), self.monitor.clone())?;
+        let (certificates, report) = Certificates::open(
+            gateway,
+            self.live.clone(),
+            &self.challenges,
+            self.metrics.clone(),
+            self.monitor.clone(),
+        )?;
         self.certificates = Some(certificates);
         Ok(Some(report))
     }
@@ -138,6 +145,11 @@ impl Reloader {
     /// The certificates, if they have been opened.
     pub fn tls(&self) -> Option<&Arc<Tls>> {
         self.certificates.as_ref().map(|certificates| &certificates.tls)
+    }
+
+    /// What authorities are answered.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// Where the present state is.
@@ -156,6 +168,7 @@ impl Reloader {
 
     fn reload(&self, cause: Cause) -> io::Result<LoadReport> {
         let routes = self.reload_routes(cause);
+        self.challenges.reload();
         if let Some(certificates) = &self.certificates {
             // Reported where it happened.
             let _ = certificates.reload(cause);

@@ -79,6 +79,7 @@ impl Fate {
             | Outcome::Refused
             | Outcome::HttpsRequired
             | Outcome::Health
+            | Outcome::Challenge
             | Outcome::BadRequest => Fate::Other,
         }
     }

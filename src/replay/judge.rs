@@ -142,7 +142,9 @@ impl Judge {
             true => number,
             false => facts.host.as_deref().and_then(|host| self.snapshot.site_of(host, scratch)),
         };
-        if !self.snapshot.is_health(target) {
+        let asked_table = number.and_then(|number| self.snapshot.sites().get(number));
+        let is_challenge = self.snapshot.challenge(asked_table.map(|table| &**table), facts.method, target).is_some();
+        if !self.snapshot.is_health(target) && !is_challenge {
             let site = number.and_then(|number| Some((number, self.snapshot.sites().get(number)?)));
             match self.admit(number, &facts, line, method) {
                 Ruling::Admit => {}

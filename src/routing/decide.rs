@@ -131,8 +131,12 @@ impl Snapshot {
             key: b"",
             frozen: self.frozen(),
         };
-        // In every phase, and before anything of the site is looked up; a challenge of ACME, which comes by plain HTTP
-        // (RFC 8555, 8.3), will stand before this.
+        // By plain HTTP (RFC 8555, 8.3), and in every phase: a host needs a certificate as long as it answers.
+        if let Some(token) = self.challenge(Some(site), request.method, request.target) {
+            trace.step("built-in", None, || "an authority asks whether the host leads here (ACME)".to_owned());
+            return decision((Verdict::Challenge { token }, None, By::Site));
+        }
+        // In every phase, and before anything of the site is looked up.
         if site.https != Https::Allow && !request.secure {
             let source = site.source(site.https_line);
             trace.step("https", source, || format!("plain HTTP: {}", site.https));

@@ -34,6 +34,7 @@ pub struct Loader {
     platforms: Vec<(String, Option<Host>)>,
     health_paths: Vec<String>,
     https_port: u16,
+    challenges: bool,
     layers: HashMap<String, (Stamp, Arc<Layer>)>,
     sites: BTreeMap<String, SiteState>,
     policy: Policy,
@@ -123,6 +124,7 @@ impl Loader {
             platforms: gateway.platforms.iter().map(|(name, platform)| (name.clone(), platform.host.clone())).collect(),
             health_paths: gateway.health_paths.clone(),
             https_port: gateway.https_port,
+            challenges: gateway.acme.directory.is_some(),
             layers: HashMap::new(),
             sites: BTreeMap::new(),
             policy: Policy::default(),
@@ -175,7 +177,7 @@ impl Loader {
         }
         let snapshot = self.assemble(&changed, &tables, now);
         let (frozen, fault) = self.frozen.read();
-        let snapshot = snapshot.with_targets(self.policy.allowed.clone(), frozen);
+        let snapshot = snapshot.with_targets(self.policy.allowed.clone(), frozen).with_challenges(self.challenges);
         self.loose.extend(fault);
         self.find_loose_tables(&files);
         let mut report = LoadReport {

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use crate::config::GuardSettings;
 use crate::guard::Sources;
-use crate::model::{Host, HostBuf, HostError, HostPattern, has_trailing_dot};
+use crate::model::{Host, HostBuf, HostError, HostPattern, Method, challenge_token, has_trailing_dot};
 
 use super::hosts::{HostSet, parents, previewed};
 use super::site::SiteTable;
@@ -18,6 +18,8 @@ pub struct Snapshot {
     exact: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     below: HashMap<CompactString, u32, foldhash::fast::RandomState>,
     health_paths: Vec<String>,
+    /// Whether authorities that ask for a challenge are answered here.
+    challenges: bool,
     guard: GuardSettings,
     sources: Arc<Sources>,
     allowed: Arc<HostSet>,
@@ -88,6 +90,11 @@ impl Snapshot {
         Snapshot { allowed, frozen, ..self }
     }
 
+    /// The same sites, where challenges of an authority are answered, or not.
+    pub(super) fn with_challenges(self, challenges: bool) -> Self {
+        Snapshot { challenges, ..self }
+    }
+
     /// Whether it lets its sites send visitors to the same hosts as another does.
     pub fn sends_as(&self, other: &Snapshot) -> bool {
         self.allowed == other.allowed && self.frozen == other.frozen
@@ -156,6 +163,18 @@ impl Snapshot {
         }
         let path = target.split(|&b| b == b'?').next().unwrap_or_default();
         self.health_paths.iter().any(|health| health.as_bytes() == path)
+    }
+
+    /// The token, if an authority asks whether a host of this site leads here (ACME's `http-01`): answered by the gateway
+    /// where it gets certificates by itself, else a URL as any other.
+    ///
+    /// The guard is not asked about it. Authorities look from several countries, from addresses that they don't tell and
+    /// change, and all of them at once: a list of addresses or countries, a rate or a rule of a site would now and then
+    /// keep a certificate from being renewed, and nobody would know why. What the guard looks at of a URL, a token has
+    /// been looked at already (it is letters, digits, `-` and `_`), and its answer costs less than a refusal.
+    pub fn challenge<'r>(&self, site: Option<&SiteTable>, method: Method, target: &'r [u8]) -> Option<&'r str> {
+        let is_answered = self.challenges && site.is_some_and(|site| site.acme) && method != Method::Other;
+        is_answered.then(|| challenge_token(target)).flatten()
     }
 
     /// The site for the value of a `Host` header.

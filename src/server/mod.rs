@@ -179,7 +179,14 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let clock = Arc::new(Clock::new());
     let pipeline = telemetry::start(gateway, threads(gateway), &metrics)?;
     let live = reloader.live().clone();
-    let responder = Arc::new(Responder::new(gateway, live, metrics.clone(), pipeline.clone(), clock.clone()));
+    let responder = Arc::new(Responder::new(
+        gateway,
+        live,
+        metrics.clone(),
+        pipeline.clone(),
+        clock.clone(),
+        reloader.challenges().clone(),
+    ));
     let guard = responder.guard().clone();
     let entries = move || guard.rate_entries(Instant::now()) as f64;
     metrics.add_readings(vec![Reading::new(names::GUARD_RATE_ENTRIES, entries)])?;

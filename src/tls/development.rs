@@ -12,7 +12,7 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-use super::TlsError;
+use super::{Knows, TlsError};
 
 /// Certificates that are kept at a time.
 const MAX_MADE: u64 = 10_000;
@@ -27,14 +27,14 @@ const VALID: SignedDuration = SignedDuration::from_hours(397 * 24);
 pub(super) struct Development {
     key: KeyPair,
     signing: Arc<dyn SigningKey>,
-    knows: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    knows: Knows,
     /// By host; the empty name is that of all that are not known.
     made: Cache<String, Arc<CertifiedKey>>,
 }
 
 impl Development {
     /// `knows` says which hosts are served.
-    pub fn new(knows: Box<dyn Fn(&str) -> bool + Send + Sync>) -> Result<Self, TlsError> {
+    pub fn new(knows: Knows) -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
         let signing = any_supported_type(&PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))?;
         let made = Cache::builder().max_capacity(MAX_MADE).time_to_live(LIFE).build();

@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub chain_not_after: i64,
     /// The file that the leaf stands in.
     pub file: Arc<str>,
+    /// Whether the gateway got it by itself.
+    pub is_acme: bool,
     /// Which of [`SCHEMES`] the key signs with, as bits.
     schemes: u16,
 }
@@ -35,10 +37,15 @@ const SCHEMES: [SignatureScheme; 10] = [
 ];
 
 impl Entry {
-    pub fn new(certified: CertifiedKey, leaf: Arc<Cert>, chain_not_after: i64, file: Arc<str>) -> Self {
+    pub fn new(
+        certified: CertifiedKey,
+        leaf: Arc<Cert>,
+        chain_not_after: i64,
+        (file, is_acme): (Arc<str>, bool),
+    ) -> Self {
         let signs = |scheme: &SignatureScheme| certified.key.choose_scheme(&[*scheme]).is_some();
         let schemes = SCHEMES.iter().enumerate().filter(|(_, scheme)| signs(scheme)).map(|(bit, _)| 1 << bit).sum();
-        Entry { certified: Arc::new(certified), leaf, chain_not_after, file, schemes }
+        Entry { certified: Arc::new(certified), leaf, chain_not_after, file, is_acme, schemes }
     }
 
     /// Whether a client that offers these schemes can check it.
@@ -74,8 +81,11 @@ type Names = HashMap<CompactString, Box<[u32]>, foldhash::fast::RandomState>;
 impl Index {
     /// Sorts certificates by their names. Those in a file called `default` are for names that have none.
     pub fn new(mut entries: Vec<Arc<Entry>>) -> Self {
-        // ECDSA before RSA, which costs ten times as much to sign with; newer before older.
-        entries.sort_by_cached_key(|entry| (entry.is_rsa(), Reverse(entry.leaf.not_before), entry.file.clone()));
+        // What an operator put there before what was ordered, for whoever brings a certificate of another authority means
+        // it to be seen; ECDSA before RSA, which costs ten times as much to sign with; newer before older.
+        entries.sort_by_cached_key(|entry| {
+            (entry.is_acme, entry.is_rsa(), Reverse(entry.leaf.not_before), entry.file.clone())
+        });
         let mut exact: HashMap<CompactString, Vec<u32>> = HashMap::new();
         let mut wildcard = exact.clone();
         for (number, entry) in (0..).zip(&entries) {

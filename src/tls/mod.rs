@@ -2,26 +2,33 @@
 //!
 //! Certificates and keys are PEM files in one folder, under any names; keys are put to certificates by their public
 //! keys, and chains into order by who signed whom. Everything that is wrong is a finding, as it is with routes. What is
-//! served is an immutable index (exact name → wildcard → default) that a reload swaps while handshakes go on.
+//! served is an immutable index (exact name → wildcard → default) that a reload swaps while handshakes go on. For one name,
+//! a valid certificate that an operator put there comes before one that the gateway got by itself (in `acme/`); hidden
+//! files and folders, such as the state in `acme/.state`, are not looked at.
 //!
 //! Owns: the folder `certs`, the [`rustls::ServerConfig`] with its policy, tickets and sessions, and certificates made in
-//! memory for development. Never does: sockets, handshakes (`door` does them), watching (`reload` does).
+//! memory for development; what answers authorities that ask whether a name leads here. Never does: sockets, handshakes
+//! (`door` does them), watching (`reload` does), orders (`acme` does).
 //!
 //! Invariants: a handshake takes no lock and looks up at most two names, however many there are; a file with errors
 //! keeps what was good in it; no message, log or metric quotes a key; a session is never resumed for another host than
 //! it was made for (rustls compares the names).
 //!
-//! Called by: `reload` ([`Tls::open`], [`Tls::reload`]), `door` ([`Tls::server_config`], [`Tls::why_refused`]), `cli`
-//! ([`check`]).
+//! Called by: `reload` ([`Tls::open`], [`Tls::reload`]), `door` ([`Tls::server_config`], [`Tls::challenge_config`],
+//! [`Tls::why_refused`]), `cli` ([`check`], [`inventory()`]), `acme` ([`Challenges`], [`write_secret`], [`Tls::inventory`]).
 
 mod cert;
 mod chain;
+mod challenges;
 mod development;
 mod file;
 mod index;
+mod inventory;
 mod issued;
+mod keyfile;
 mod pem;
 mod policy;
+mod proofs;
 mod resolver;
 mod signature;
 mod store;
@@ -47,12 +54,16 @@ use crate::telemetry::{MAX_EXPIRIES, Metrics};
 
 use development::Development;
 use index::Index;
+use proofs::Proofs;
 use resolver::Resolver;
 use store::Store;
 
-pub use policy::provider;
+pub use challenges::{ACME_TLS, Challenges};
+pub use inventory::{CertInfo, Inventory, inventory};
 pub use issued::{Issued, check_issued};
-pub use store::CertReport;
+pub use keyfile::{make_secret_folder, write_secret};
+pub use policy::provider;
+pub use store::{ACME_FOLDER, CertReport, STATE_FOLDER};
 
 /// Hosts that the finding about hosts without a certificate names.
 const MAX_NAMED: usize = 5;
@@ -83,6 +94,9 @@ pub enum TlsError {
     Development(#[from] rcgen::Error),
 }
 
+/// Says whether a host (canonical) is served.
+type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// The certificates and how TLS is spoken, for all listeners and threads.
 #[derive(Debug)]
 pub struct Tls {
@@ -91,12 +105,13 @@ pub struct Tls {
     store: Mutex<Store>,
     resolver: Arc<Resolver>,
     config: ServerConfig,
+    proofs: Proofs,
     metrics: Arc<Metrics>,
 }
 
 impl Tls {
     /// Loads the certificates of a node for the first time. `knows` says which hosts (canonical) are served; it is asked
-    /// in handshakes, so it must be quick.
+    /// in handshakes, so it must be quick. `challenges` are what authorities are answered that ask in a handshake.
     ///
     /// # Errors
     /// If the folder or one of its files can't be read or understood, or there is no folder in production mode with
@@ -104,6 +119,7 @@ impl Tls {
     pub fn open(
         gateway: &Gateway,
         knows: impl Fn(&str) -> bool + Send + Sync + 'static,
+        challenges: Arc<Challenges>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, CertReport), TlsError> {
         let mode = gateway.tls.mode;
@@ -115,14 +131,16 @@ impl Tls {
         if let Some(faults) = unusable(&report.diagnostics) {
             return Err(TlsError::Unusable(faults));
         }
+        let knows: Knows = Arc::new(knows);
         let development = match mode {
-            TlsMode::Development => Some(Development::new(Box::new(knows))?),
+            TlsMode::Development => Some(Development::new(knows.clone())?),
             TlsMode::Production => None,
         };
         let resolver = Arc::new(Resolver { index: ArcSwap::new(store.index().clone()), development });
         let config = policy::server_config(gateway.tls.policy, resolver.clone())?;
         let folder = gateway.certs.clone();
-        let tls = Tls { folder, mode, store: Mutex::new(store), resolver, config, metrics };
+        let proofs = Proofs::new(challenges, knows);
+        let tls = Tls { folder, mode, store: Mutex::new(store), resolver, config, proofs, metrics };
         tls.publish(&report);
         Ok((tls, report))
     }
@@ -140,6 +158,12 @@ impl Tls {
         Arc::new(config)
     }
 
+    /// The settings for the handshake of an authority that asks by `tls-alpn-01` whether a host leads here (RFC 8737);
+    /// none unless the host is served and its name is being proven. Reads a file.
+    pub fn challenge_config(&self, host: &str) -> Option<Arc<ServerConfig>> {
+        self.proofs.config(host)
+    }
+
     /// Reads the files that changed and swaps the index; handshakes under way end with what they began with.
     ///
     /// # Errors
@@ -152,6 +176,13 @@ impl Tls {
         }
         self.publish(&report);
         Ok(report)
+    }
+
+    /// What is served now, and what is wrong with it, as of the last reload.
+    pub fn inventory(&self) -> Inventory {
+        let now = now();
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        inventory::take(store.index(), store.diagnostics(now), now)
     }
 
     /// Why a client that asked for this host (lower-case; empty if it named none) got no certificate, and what to do.

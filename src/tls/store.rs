@@ -25,6 +25,13 @@ use crate::routing::scan;
 /// renewal has failed.)
 const SOON: i64 = 21 * 86_400;
 
+/// The folder, below that of certificates, of what the gateway gets by itself.
+pub const ACME_FOLDER: &str = "acme";
+
+/// The folder, below that of certificates, of what is remembered of authorities; hidden, so that it is not read as one of
+/// certificates.
+pub const STATE_FOLDER: &str = "acme/.state";
+
 /// What a reading of the folder came to.
 #[derive(Clone, Debug, Default)]
 pub struct CertReport {
@@ -58,6 +65,8 @@ pub(super) struct Store {
 struct File {
     /// What findings call it.
     name: Arc<str>,
+    /// Whether it stands in the folder of what the gateway gets by itself.
+    is_acme: bool,
     stamp: Stamp,
     content: CertFile,
     /// Its certificates when it last was without errors.
@@ -99,9 +108,7 @@ impl Store {
         if read > 0 || removed > 0 {
             self.build(now);
         }
-        let mut diagnostics = self.findings.clone();
-        diagnostics.extend(self.index.entries().iter().filter_map(|entry| self.dates(entry, now)));
-        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let diagnostics = self.diagnostics(now);
         let faulty: BTreeSet<&Arc<str>> = errors(&diagnostics).map(|finding| &finding.file).collect();
         Ok(CertReport {
             read,
@@ -112,6 +119,14 @@ impl Store {
             elapsed: start.elapsed(),
             diagnostics,
         })
+    }
+
+    /// Everything that is wrong at `now` (Unix seconds) with what was read.
+    pub fn diagnostics(&self, now: i64) -> Vec<Diagnostic> {
+        let mut diagnostics = self.findings.clone();
+        diagnostics.extend(self.index.entries().iter().filter_map(|entry| self.dates(entry, now)));
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        diagnostics
     }
 
     /// What is to be served.
@@ -129,7 +144,8 @@ impl Store {
                 let must = must_hold_certificates(&path)
                     || self.files.get(&path).is_some_and(|before| !before.content.is_alien);
                 let content = CertFile::read(&full, &name, must);
-                (path, File { name, stamp, content, good: Vec::new() })
+                let is_acme = Path::new(&path).starts_with(ACME_FOLDER);
+                (path, File { name, is_acme, stamp, content, good: Vec::new() })
             };
             paths.into_iter().map(file).collect::<Vec<_>>()
         };
@@ -164,7 +180,7 @@ impl Store {
         // By leaf: the same one may stand in several files (`cert.pem` and `fullchain.pem`), and the longest chain wins.
         let mut live: HashMap<&[u8], Arc<Entry>> = HashMap::new();
         let mut of_files: Vec<(Vec<Arc<Entry>>, bool)> = Vec::with_capacity(self.files.len());
-        for File { name, content, .. } in self.files.values() {
+        for File { name, is_acme, content, .. } in self.files.values() {
             let mut faults = content.findings.clone();
             let mut entries = Vec::new();
             for key in content.keys.iter().filter(|key| !public_keys.contains(&*key.public)) {
@@ -180,7 +196,7 @@ impl Store {
             for leaf in content.certs.iter().filter(is_leaf) {
                 match keys.get(leaf.public_key()) {
                     Some(key) => {
-                        let (entry, fault) = entry(name, leaf, key, &issuers, &content.certs);
+                        let (entry, fault) = entry((name, *is_acme), leaf, key, &issuers, &content.certs);
                         faults.extend(fault);
                         entries.push(Arc::new(entry));
                     }
@@ -256,7 +272,7 @@ impl Store {
 }
 
 fn entry(
-    file: &Arc<str>,
+    (file, is_acme): (&Arc<str>, bool),
     leaf: &Arc<Cert>,
     key: &Key,
     issuers: &Issuers<'_>,
@@ -289,7 +305,7 @@ fn entry(
     let not_after = chain.iter().map(|cert| cert.not_after).fold(leaf.not_after, i64::min);
     let ders = std::iter::once(leaf).chain(&chain).map(|cert| cert.der.clone()).collect();
     let certified = CertifiedKey { cert: ders, key: key.signing.clone(), ocsp: None };
-    (Entry::new(certified, leaf.clone(), not_after, file.clone()), fault)
+    (Entry::new(certified, leaf.clone(), not_after, (file.clone(), is_acme)), fault)
 }
 
 fn errors(findings: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {

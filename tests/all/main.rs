@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod browser;
 mod cached;
+mod challenges;
 mod check;
 mod cli;
 mod client;

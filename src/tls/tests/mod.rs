@@ -1,5 +1,6 @@
 //! Handshakes in memory over certificates made at run time.
 
+mod inventory;
 mod loading;
 mod serving;
 
@@ -143,7 +144,11 @@ fn try_open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> Result<(Tls, Cer
         ..Gateway::default()
     };
     let knows = |name: &str| name.ends_with(".known.example");
-    Tls::open(&gateway, knows, Arc::new(Metrics::new().unwrap()))
+    Tls::open(&gateway, knows, challenges(folder), Arc::new(Metrics::new().unwrap()))
+}
+
+fn challenges(folder: &Path) -> Arc<Challenges> {
+    Arc::new(Challenges::open(&folder.join(STATE_FOLDER)))
 }
 
 fn open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> (Tls, CertReport) {

@@ -75,7 +75,8 @@ fn a_host_without_a_certificate_is_made_one_in_development_only() {
         tls: TlsSettings { mode: TlsMode::Production, ..TlsSettings::default() },
         ..Gateway::default()
     };
-    let error = Tls::open(&gateway, |_| true, Arc::new(Metrics::new().unwrap())).unwrap_err();
+    let error =
+        Tls::open(&gateway, |_| true, challenges(&gateway.certs), Arc::new(Metrics::new().unwrap())).unwrap_err();
     assert!(matches!(error, TlsError::NoFolder(_)) && error.to_string().contains("not there: make it"), "{error}");
     let (tls, _) = production(dir.path());
     assert_eq!(served(&tls, BOTH, "a.known.example"), None);
