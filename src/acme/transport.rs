@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
-use instant_acme::{BodyWrapper, BytesBody, BytesResponse, Error, HttpClient, Problem};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use serde::Deserialize;
@@ -182,7 +182,7 @@ impl HttpClient for Carrier {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let transport = self.0.clone();
         Box::pin(async move {
-            let (parts, mut body) = request.into_parts();
+            let (parts, body) = request.into_parts();
             // Asked for with every account that is opened.
             if parts.method == Method::GET && parts.uri == *transport.url {
                 transport.directory().await.map_err(other)?;
@@ -190,7 +190,8 @@ impl HttpClient for Carrier {
                     return Ok(answer(Response::new(body.clone())));
                 }
             }
-            let body = body.into_bytes().await.map_err(Error::Other)?;
+            // Only as an answer's it is read without another crate.
+            let body = BytesResponse::from(Response::new(body)).body.into_bytes().await.map_err(Error::Other)?;
             transport.exchange(Request::from_parts(parts, body.to_vec())).await.map(answer).map_err(other)
         })
     }
@@ -198,7 +199,7 @@ impl HttpClient for Carrier {
 
 fn answer(answer: Response<Bytes>) -> BytesResponse {
     let (parts, body) = answer.into_parts();
-    BytesResponse { parts, body: Box::new(body) as Box<dyn BytesBody> }
+    BytesResponse { parts, body: Box::new(body) }
 }
 
 fn other(fault: Fault) -> Error {

@@ -19,7 +19,7 @@ mod concurrency;
 mod crawlers;
 mod hygiene;
 mod literals;
-mod names;
+pub(crate) mod names;
 mod policy;
 mod probes;
 mod rates;

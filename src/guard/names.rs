@@ -16,11 +16,11 @@ use hickory_resolver::{
 
 /// DNS gave no answer: time-out, refusal, failure. What it says is not there is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unanswered;
+pub(crate) struct Unanswered;
 
 /// Look-ups, as DNS does them.
 #[async_trait]
-pub(super) trait Names: Send + Sync {
+pub(crate) trait Names: Send + Sync {
     /// The names that the reverse look-up of an address gives.
     async fn names_of(&self, address: IpAddr) -> Result<Vec<String>, Unanswered>;
 
@@ -29,7 +29,7 @@ pub(super) trait Names: Send + Sync {
 }
 
 /// DNS servers: the system's, or others.
-pub(super) struct SystemNames {
+pub(crate) struct SystemNames {
     servers: Vec<SocketAddr>,
     /// Made when it is first needed, on the runtime that needs it; none if it can't be.
     resolver: OnceLock<Option<TokioResolver>>,
@@ -48,7 +48,7 @@ impl SystemNames {
     fn resolver(&self) -> Result<&TokioResolver, Unanswered> {
         let resolver = self.resolver.get_or_init(|| {
             let made = self.make();
-            made.inspect_err(|error| log::warn!("guard: crawlers can't be verified: no DNS: {error}")).ok()
+            made.inspect_err(|error| log::warn!("names can't be looked up, there is no DNS: {error}")).ok()
         });
         resolver.as_ref().ok_or(Unanswered)
     }
