@@ -44,4 +44,4 @@ pub use ledger::{Certificate, Entry, Event, Failure, Ledger, Name, Order, OrderI
 pub use preflight::preflight;
 pub use progress::Progress;
 pub use schedule::{Batch, Planned, Step, Wanted, next, plan};
-pub use wanted::{Reason, Unwanted, wanted};
+pub use wanted::{Reason, Unwanted, covered, wanted};

@@ -6,6 +6,7 @@ use super::schedule::Wanted;
 use crate::config::AcmeSettings;
 use crate::model::{HostPattern, Phase};
 use crate::routing::SiteTable;
+use crate::tls::Inventory;
 
 /// A host for which nothing is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,20 @@ impl Reason {
             Reason::ByWildcard => "the wildcard that is ordered beside it covers it",
             Reason::NotPublic => "no public authority issues certificates for such a name",
         }
+    }
+}
+
+/// Which hosts valid certificates of the operator's own take care of at `now` (Unix seconds), for [`wanted`].
+pub fn covered(inventory: &Inventory, now: i64) -> impl Fn(&HostPattern) -> bool + use<> {
+    let own = inventory.certificates.iter().filter(|own| !own.is_acme && own.is_valid_at(now));
+    let names: HashSet<String> = own.flat_map(|own| &own.names).cloned().collect();
+    move |host| match host {
+        HostPattern::Exact(host) => {
+            let host = host.as_str();
+            let parent = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+            names.contains(host) || parent.is_some_and(|parent| names.contains(&parent))
+        }
+        HostPattern::Below(parent) => names.contains(&format!("*.{}", parent.as_str())),
     }
 }
 

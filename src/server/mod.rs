@@ -16,11 +16,13 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
+use jiff::Timestamp;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use tokio::{sync::watch, time::interval};
+use tokio::{runtime, sync::watch, time::interval};
 
+use crate::acme::{self, Engine};
 use crate::admin::{Admin, AdminService};
 use crate::answer::{Clock, LiveCell, Responder};
 use crate::cache::{self, Cache};
@@ -220,6 +222,9 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     server.add_service(background_service("clock", Background::Clock(clock)));
     let platforms = Background::Platforms(platforms, reloader.live().clone());
     server.add_service(background_service("platforms", platforms));
+    if let Some(engine) = certificates(gateway, &reloader) {
+        server.add_service(background_service("acme", Background::Acme(Arc::new(engine))));
+    }
     let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome, warm);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
 }
@@ -325,11 +330,25 @@ impl Progress {
     }
 }
 
+/// What orders certificates for the hosts of the routes, if an authority is named.
+fn certificates(gateway: &Gateway, reloader: &Reloader) -> Option<Engine> {
+    gateway.acme.directory.as_ref()?;
+    let (live, tls, settings) = (reloader.live().clone(), reloader.tls().cloned(), gateway.acme.clone());
+    let wanted = move || {
+        let now = Timestamp::now().as_second();
+        let inventory = tls.as_ref().map(|tls| tls.inventory()).unwrap_or_default();
+        let live = live.load();
+        acme::wanted(live.snapshot.sites(), &settings, acme::covered(&inventory, now), now).0
+    };
+    Some(Engine::new(gateway, reloader.challenges().clone(), wanted))
+}
+
 /// What runs beside the traffic.
 enum Background {
     Reload(Arc<Reloader>),
     Clock(Arc<Clock>),
     Platforms(Arc<Platforms>, Arc<LiveCell>),
+    Acme(Arc<Engine>),
 }
 
 #[async_trait]
@@ -341,6 +360,27 @@ impl BackgroundService for Background {
                 () = platforms.clone().run(live.clone()) => {}
                 _ = shutdown.wait_for(|&stop| stop) => {}
             },
+            Background::Acme(engine) => {
+                let engine = engine.clone();
+                // It waits for disks, so it has a thread of its own.
+                let thread = tokio::task::spawn_blocking(move || {
+                    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+                    runtime.block_on(async {
+                        tokio::select! {
+                            () = engine.run() => {}
+                            _ = shutdown.wait_for(|&stop| stop) => {}
+                        }
+                    });
+                    // A request that is under way ends by itself.
+                    runtime.shutdown_background();
+                    Ok::<_, std::io::Error>(())
+                });
+                match thread.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => log::error!("acme: no certificates are ordered: {error}"),
+                    Err(error) => log::error!("acme: no more certificates are ordered: {error}"),
+                }
+            }
             Background::Clock(clock) => {
                 let mut seconds = interval(Duration::from_secs(1));
                 loop {

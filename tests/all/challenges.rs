@@ -66,7 +66,7 @@ fn node() -> tempfile::TempDir {
 }
 
 fn settings(node: &Path) -> Gateway {
-    let directory = Some("https://ca.example/directory".to_owned());
+    let directory = Some("https://127.0.0.1:1/directory".to_owned());
     let gateway = gateway(&node.join("routes"));
     let acme = AcmeSettings { directory, agrees: true, ..gateway.acme.clone() };
     Gateway { acme, certs: node.join("certs"), ..gateway }

@@ -1,6 +1,7 @@
 //! One integration binary, one file per topic.
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
+mod acme;
 mod admin;
 mod answers;
 mod browser;
