@@ -275,12 +275,15 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 
 /// Where the list goes on (RFC 8288).
 fn next_page(headers: &header::HeaderMap) -> Option<String> {
-    headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).find_map(
-        |link| {
+    headers
+        .get_all(header::LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|link| {
             let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
             parameters.split(';').any(|one| matches!(one.trim(), "rel=\"next\"" | "rel=next")).then(|| url.to_owned())
-        },
-    )
+        })
 }
 
 const WANTS_EXTERNAL: &str =

@@ -104,7 +104,8 @@ mod tests {
         let time = Duration::from_millis(200);
         let why = run_within(&sh("exec sleep 600"), Act::Add, "r", "v", time).await.unwrap_err();
         assert!(why.contains("did not end"), "{why}");
-        let why = run(&sh("head -c 3000000 /dev/zero | tr '\\0' x >&2; echo last >&2; exit 1"), Act::Add, "r", "v").await;
+        let why =
+            run(&sh("head -c 3000000 /dev/zero | tr '\\0' x >&2; echo last >&2; exit 1"), Act::Add, "r", "v").await;
         let why = why.unwrap_err();
         assert!(why.len() < 1500, "{}", why.len());
         // What it leaves behind holds the pipe, and is not waited for.

@@ -17,16 +17,17 @@ use std::{
 use instant_acme::{RevocationReason, RevocationRequest};
 use tokio::time::sleep;
 
+use super::Progress;
 use super::account::{self, Authority, retried};
 use super::book::Book;
 use super::fault::Fault;
 use super::journal::JournalError;
+use super::journal::read;
 use super::ledger::{Event, Failure, Ledger};
 use super::order::{Driver, certificate, identifier};
 use super::preflight::preflight;
-use super::schedule::{Batch, Step, Wanted, next};
+use super::schedule::{Batch, Step, Wanted, due_at, next};
 use super::transport::now;
-use super::{Progress, read};
 use crate::config::Gateway;
 use crate::tls::{Challenges, STATE_FOLDER};
 
@@ -57,8 +58,8 @@ pub struct EngineStats {
     pub wanted: AtomicU64,
     /// Those that a certificate of the authority covers.
     pub covered: AtomicU64,
-    /// Those that could not be tried with success before they are ordered.
-    pub not_ready: AtomicU64,
+    /// Those without one that were tried in vain, by the gateway or the authority.
+    pub failing: AtomicU64,
     /// When something is to be done next, Unix seconds; 0 if nothing is.
     pub next: AtomicI64,
     /// Whether the last round ended with a fault.
@@ -216,7 +217,7 @@ impl Engine {
         loop {
             let now = now();
             let wanted = (self.wanted)();
-            self.count(book, &wanted, now);
+            self.count(book, session, &wanted, now);
             if let Some((until, why)) = book.ledger().limited().filter(|(until, _)| *until > now) {
                 tell(Progress::Waiting { until, why: why.to_owned() });
                 return Ok(Rest { until, not_ready: session.not_ready(&wanted) });
@@ -236,8 +237,11 @@ impl Engine {
             }
             // One that is under way goes on, whatever is wanted now.
             if !is_open {
-                let untried: Vec<String> =
-                    due.iter().filter(|name| session.trials.get(*name).is_none_or(|trial| trial.until <= now)).cloned().collect();
+                let untried: Vec<String> = due
+                    .iter()
+                    .filter(|name| session.trials.get(*name).is_none_or(|trial| trial.until <= now))
+                    .cloned()
+                    .collect();
                 if !untried.is_empty() {
                     let outcomes = preflight(&self.settings, &self.challenges, &untried, tell).await;
                     session.note(outcomes, tell);
@@ -381,11 +385,17 @@ impl Engine {
         book.record(Event::Ended { certificate: id.to_owned(), why: "it was revoked".to_owned() })
     }
 
-    fn count(&self, book: &Book, wanted: &[Wanted], now: i64) {
+    fn count(&self, book: &Book, session: &Session, wanted: &[Wanted], now: i64) {
         let coverage = book.ledger().coverage(now);
-        let covered = wanted.iter().filter(|name| coverage.contains_key(name.name.as_str())).count();
+        let (covered, open): (Vec<&Wanted>, _) =
+            wanted.iter().partition(|name| coverage.contains_key(name.name.as_str()));
+        let has_failed = |name: &&&Wanted| {
+            !session.is_ready(&name.name)
+                || book.ledger().trouble(&name.name).is_some_and(|trouble| trouble.failures > 0)
+        };
         self.stats.wanted.store(wanted.len() as u64, Ordering::Relaxed);
-        self.stats.covered.store(covered as u64, Ordering::Relaxed);
+        self.stats.covered.store(covered.len() as u64, Ordering::Relaxed);
+        self.stats.failing.store(open.iter().filter(has_failed).count() as u64, Ordering::Relaxed);
     }
 
     fn note(&self, progress: &Progress) {
@@ -439,10 +449,7 @@ impl Session {
 /// The names that would be ordered now if they are ready.
 fn due(ledger: &Ledger, wanted: &[Wanted], now: i64) -> Vec<String> {
     let coverage = ledger.coverage(now);
-    let is_due = |name: &&Wanted| {
-        coverage.get(name.name.as_str()).is_none_or(|certificate| certificate.renewal() <= now)
-            && ledger.trouble(&name.name).is_none_or(|trouble| trouble.retry() <= now)
-    };
+    let is_due = |name: &&Wanted| due_at(ledger, &coverage, name) <= now;
     wanted.iter().filter(is_due).map(|name| name.name.clone()).collect()
 }
 

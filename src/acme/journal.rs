@@ -193,7 +193,9 @@ fn lock(path: &Path) -> Result<File, JournalError> {
             // Whoever has just taken it may not have written yet.
             let _ = lock.take(MAX_WHO).read_to_string(&mut who);
             let who = who.trim();
-            return Err(JournalError::Held(if who.is_empty() { "which did not say who it is" } else { who }.to_owned()));
+            return Err(JournalError::Held(
+                if who.is_empty() { "which did not say who it is" } else { who }.to_owned(),
+            ));
         }
         Err(error) => return Err(fault(error.into())),
     }

@@ -36,12 +36,24 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+use crate::config::Gateway;
+use crate::tls::STATE_FOLDER;
+
 pub use domains::registered;
 pub use engine::{Engine, EngineStats, Rest, Session};
 pub use fault::{Fault, Refusal};
-pub use journal::{Journal, JournalError, read};
+pub use instant_acme::RevocationReason;
+pub use journal::{Journal, JournalError};
 pub use ledger::{Certificate, Entry, Event, Failure, Ledger, Name, Order, OrderId};
 pub use preflight::preflight;
 pub use progress::Progress;
 pub use schedule::{Batch, Planned, Step, Wanted, next, plan};
 pub use wanted::{Reason, Unwanted, covered, wanted};
+
+/// What happened so far with the authority, for whoever only looks: nothing is locked.
+///
+/// # Errors
+/// If the ledger is there and can't be read or understood.
+pub fn read_ledger(gateway: &Gateway) -> Result<Ledger, JournalError> {
+    Ok(book::ledger_of(&journal::read(&gateway.certs.join(STATE_FOLDER))?))
+}

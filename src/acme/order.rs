@@ -19,13 +19,13 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
+use super::Progress;
 use super::account::{Authority, retried};
 use super::book::Book;
 use super::dns_hook::{self, Act};
 use super::fault::{Fault, Refusal};
 use super::ledger::{Event, Failure, Order, OrderId};
 use super::transport::now;
-use super::Progress;
 use crate::config::{AcmeSettings, Challenge};
 use crate::tls::{ACME_FOLDER, Challenges, check_issued, make_secret_folder, write_secret};
 
@@ -113,12 +113,7 @@ impl Driver<'_> {
     }
 
     /// The order as the authority has it; placed, if it has not. None if there is none and the book says why.
-    async fn find(
-        &self,
-        book: &mut Book,
-        order: &Order,
-        is_new: bool,
-    ) -> Result<Option<instant_acme::Order>, Fault> {
+    async fn find(&self, book: &mut Book, order: &Order, is_new: bool) -> Result<Option<instant_acme::Order>, Fault> {
         let id = order.id;
         let mut url = order.url.clone();
         if url.is_none() && !is_new {
@@ -366,13 +361,9 @@ impl Driver<'_> {
         }
     }
 
-    async fn finalize(
-        &self,
-        book: &mut Book,
-        order: &Order,
-        remote: &mut instant_acme::Order,
-    ) -> Result<(), Fault> {
-        let unusable = |error: rcgen::Error| Fault::Local(format!("no request for a certificate could be made: {error}"));
+    async fn finalize(&self, book: &mut Book, order: &Order, remote: &mut instant_acme::Order) -> Result<(), Fault> {
+        let unusable =
+            |error: rcgen::Error| Fault::Local(format!("no request for a certificate could be made: {error}"));
         let path = self.key_file(order.id);
         let key = match fs::read_to_string(&path) {
             Ok(pem) => KeyPair::from_pem(&pem).map_err(unusable)?,
@@ -393,12 +384,7 @@ impl Driver<'_> {
     }
 
     /// Puts the certificate into its file, if it is what was ordered.
-    async fn collect(
-        &self,
-        book: &mut Book,
-        order: &Order,
-        remote: &mut instant_acme::Order,
-    ) -> Result<(), Fault> {
+    async fn collect(&self, book: &mut Book, order: &Order, remote: &mut instant_acme::Order) -> Result<(), Fault> {
         let chain = match retried!(remote.certificate())? {
             Some(chain) => chain,
             None => return Err(Fault::Senseless("it issued a certificate and has none".to_owned())),
@@ -535,7 +521,9 @@ fn state_of(authorization: &instant_acme::AuthorizationState) -> State {
             State::Failed(match problem.map(|problem| Refusal::of(400, problem, None)) {
                 Some(refusal) if refusal.words.is_empty() => refusal.kind,
                 Some(refusal) => format!("{} ({})", refusal.words, refusal.kind),
-                None => format!("the authority says that its authorization is {}", format!("{status:?}").to_lowercase()),
+                None => {
+                    format!("the authority says that its authorization is {}", format!("{status:?}").to_lowercase())
+                }
             })
         }
     }

@@ -92,7 +92,8 @@ impl Trial {
         let mut addresses = Vec::new();
         for v4 in [true, false] {
             let found = self.names.addresses_of(name, v4).await;
-            addresses.extend(found.map_err(|_| "DNS gives no answer: see whether its servers can be reached".to_owned())?);
+            addresses
+                .extend(found.map_err(|_| "DNS gives no answer: see whether its servers can be reached".to_owned())?);
         }
         if addresses.is_empty() {
             return Err("DNS has no address for it: add an A or AAAA record that leads to this fleet".to_owned());
@@ -192,7 +193,9 @@ impl Trial {
         if memchr::memmem::find(&shown?, &digest).is_some() {
             return Ok(());
         }
-        Err(Wrong::Is(format!("at {address} another server answers: is it a gateway of this fleet, with the same certs?")))
+        Err(Wrong::Is(format!(
+            "at {address} another server answers: is it a gateway of this fleet, with the same certs?"
+        )))
     }
 
     async fn shown(&self, address: SocketAddr, name: &str) -> Result<CertificateDer<'static>, Wrong> {
@@ -246,8 +249,12 @@ fn judge(address: SocketAddr, answer: &[u8], expected: &str) -> Result<(), Strin
             "{address} redirects the challenge to {}: whatever stands there must let /.well-known/acme-challenge/ through",
             plain(&String::from_utf8_lossy(location.value))
         ),
-        (200, _) => format!("{address} answers the challenge with something else: is it a gateway of this fleet, with the same certs?"),
-        _ => format!("{address} answers {status} to the challenge: is it a gateway of this fleet, with [acme] and the same certs?"),
+        (200, _) => format!(
+            "{address} answers the challenge with something else: is it a gateway of this fleet, with the same certs?"
+        ),
+        _ => format!(
+            "{address} answers {status} to the challenge: is it a gateway of this fleet, with [acme] and the same certs?"
+        ),
     })
 }
 
@@ -322,11 +329,17 @@ mod tests {
         let address: SocketAddr = ([192, 0, 2, 1], 80).into();
         let judged = |answer: &str| judge(address, answer.as_bytes(), "token.print");
         assert_eq!(judged("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\ntoken.print"), Ok(()));
-        assert_eq!(judged("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\ntoken.print\r\n0\r\n\r\n"), Ok(()));
+        assert_eq!(
+            judged("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\ntoken.print\r\n0\r\n\r\n"),
+            Ok(())
+        );
         for (answer, why) in [
             ("HTTP/1.1 200 OK\r\n\r\nhello", "something else"),
             ("HTTP/1.1 404 Not Found\r\n\r\ntoken.print", "answers 404"),
-            ("HTTP/1.1 301 Moved\r\nLocation: https://other.example/x\r\n\r\n", "redirects the challenge to https://other"),
+            (
+                "HTTP/1.1 301 Moved\r\nLocation: https://other.example/x\r\n\r\n",
+                "redirects the challenge to https://other",
+            ),
             ("SSH-2.0-x\r\n", "does not speak HTTP"),
             ("", "does not speak HTTP"),
         ] {

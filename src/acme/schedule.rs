@@ -19,6 +19,9 @@ pub struct Wanted {
     pub owner: String,
     /// Its wave.
     pub wave: u16,
+    /// Whether somebody wants it now: neither the time of a renewal nor the pause after a failure is waited for. Limits
+    /// are.
+    pub is_urgent: bool,
 }
 
 /// What is to be done next.
@@ -57,8 +60,7 @@ pub fn next(ledger: &Ledger, wanted: &[Wanted], limits: &AcmeLimits, now: i64) -
     let mut needed: BTreeMap<i64, Vec<&Wanted>> = BTreeMap::new();
     for name in wanted {
         let covered = coverage.get(name.name.as_str());
-        let due = covered.map_or(i64::MIN, |certificate| certificate.renewal());
-        let at = due.max(ledger.trouble(&name.name).map_or(i64::MIN, |trouble| trouble.retry()));
+        let at = due_at(ledger, &coverage, name);
         if at > now {
             later = later.min(at);
             continue;
@@ -77,6 +79,15 @@ pub fn next(ledger: &Ledger, wanted: &[Wanted], limits: &AcmeLimits, now: i64) -
         }
     }
     Step::Wait(later)
+}
+
+/// When a name is to be ordered, Unix seconds; far in the past if it has no certificate and no trouble.
+pub(super) fn due_at(ledger: &Ledger, coverage: &HashMap<&str, &Certificate>, name: &Wanted) -> i64 {
+    if name.is_urgent {
+        return i64::MIN;
+    }
+    let renewal = coverage.get(name.name.as_str()).map_or(i64::MIN, |certificate| certificate.renewal());
+    renewal.max(ledger.trouble(&name.name).map_or(i64::MIN, |trouble| trouble.retry()))
 }
 
 /// Names by certificates: those of one registered domain together, in them by wave, owner and site, and as few

@@ -89,18 +89,12 @@ impl AccountKey {
             Signer::Key => json!({ "alg": "ES256", "jwk": self.jwk(), "nonce": nonce, "url": url }),
             Signer::Account(id) => json!({ "alg": "ES256", "kid": id, "nonce": nonce, "url": url }),
         };
-        envelope(&protected, payload, |input| {
-            Some(self.pair.sign(&SystemRandom::new(), input).ok()?.as_ref().to_vec())
-        })
+        envelope(&protected, payload, |input| Some(self.pair.sign(&SystemRandom::new(), input).ok()?.as_ref().to_vec()))
     }
 }
 
 /// The flattened form of a signed request. Without a payload it is a POST-as-GET.
-fn envelope(
-    protected: &Value,
-    payload: Option<&Value>,
-    sign: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
-) -> Option<Value> {
+fn envelope(protected: &Value, payload: Option<&Value>, sign: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<Value> {
     let protected = BASE64.encode(protected.to_string());
     let payload = payload.map(|payload| BASE64.encode(payload.to_string())).unwrap_or_default();
     let signature = BASE64.encode(sign(format!("{protected}.{payload}").as_bytes())?);

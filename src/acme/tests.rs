@@ -94,6 +94,7 @@ fn sites(domains: u64, names: u64) -> Vec<Wanted> {
         site: format!("s{}", number / 3),
         owner: format!("o{}", number % 7),
         wave: (number % 3) as u16,
+        is_urgent: false,
     };
     (0..names).map(one).collect()
 }
@@ -399,6 +400,18 @@ fn renewals_come_at_two_thirds_of_life_or_when_the_authority_says() {
     // One that is revoked is wanted anew at once.
     ledger.apply(&Entry { at: START, event: Event::Ended { certificate: id, why: "key compromised".to_owned() } });
     assert_eq!(order(&ledger, &wanted, START).replaces, None);
+}
+
+#[test]
+fn what_somebody_wants_now_waits_for_limits_only() {
+    let mut wanted = [name("a.x.gov.cn")];
+    let mut ledger = Ledger::default();
+    issue(&mut ledger, order(&Ledger::default(), &wanted, START), START);
+    wanted[0].is_urgent = true;
+    // Twice a week the same names.
+    let again = order(&ledger, &wanted, START);
+    issue(&mut ledger, again, START);
+    assert_eq!(next(&ledger, &wanted, &LIMITS, START), Step::Wait(START + WEEK));
 }
 
 #[test]

@@ -104,6 +104,7 @@ pub fn wanted(
                     site: site_id,
                     owner: site.owner.clone().unwrap_or_default(),
                     wave: site.wave.unwrap_or_default(),
+                    is_urgent: false,
                 }),
             }
         }

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod admin;
 mod audit;
+mod certs;
 mod check;
 mod dashboards;
 mod explain;
@@ -131,6 +132,9 @@ enum Command {
         #[command(flatten)]
         args: RoutesArgs,
     },
+    /// Show, plan, order, renew and mend certificates.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Say who may use the admin address.
     #[command(subcommand)]
     Admin(admin::Command),
@@ -259,6 +263,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),
         Command::Routes { node, admin, args } => routes::run(&node, &admin, &args),
+        Command::Certs(command) => certs::run(command),
         Command::Admin(command) => admin::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Logs(args) => logs::run(&args),

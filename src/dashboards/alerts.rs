@@ -191,6 +191,24 @@ fn files() -> Vec<Alert> {
             "What was good in them before stays live until it expires. `waypost check` names the \
             files.",
         ),
+        one(
+            "WaypostCertificateOrdersFailing",
+            format!("{} > 0", of(ACME_FAILING).max(&[INSTANCE])),
+            "1h",
+            Severity::Warning,
+            "{{ $labels.instance }} gets no certificates from the authority",
+            "It can't be reached, or refuses what is asked. What is live is served on; new names wait, \
+            and renewals have a third of a certificate's life.",
+        ),
+        one(
+            "WaypostCertificateNamesFailing",
+            format!("{} > 0", of(ACME_NAMES).is(STATE, "failing").max(&[])),
+            "1d",
+            Severity::Warning,
+            "the authority could not verify {{ $value }} hosts for a day",
+            "Their names lead elsewhere, or its requests are stopped on the way. They are tried again \
+            by themselves: `waypost certs doctor` names them, and why.",
+        ),
     ]
 }
 

@@ -209,6 +209,10 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     let proxy = relay::proxy(&conf, responder.clone(), platforms.clone(), cache.clone(), waf, tracer);
     let drain = Drain::new();
     let door = Door::new(gateway, responder, proxy, reloader.tls().cloned(), cache.clone(), drain.clone());
+    let engine = certificates(gateway, &reloader);
+    if let Some(engine) = &engine {
+        metrics.add_readings(telemetry::of_orders(engine.stats()))?;
+    }
     let admin_drain = Drain::new();
     let admin = Admin::open(gateway, monitor.clone(), metrics, cache, reloader.live().clone(), &admin_drain)?;
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
@@ -222,7 +226,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     server.add_service(background_service("clock", Background::Clock(clock)));
     let platforms = Background::Platforms(platforms, reloader.live().clone());
     server.add_service(background_service("platforms", platforms));
-    if let Some(engine) = certificates(gateway, &reloader) {
+    if let Some(engine) = engine {
         server.add_service(background_service("acme", Background::Acme(Arc::new(engine))));
     }
     let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome, warm);

@@ -1,7 +1,8 @@
 //! Who is told of each request, and what is shown of how they are.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
+use crate::acme::EngineStats;
 use crate::config::Gateway;
 use crate::door::room;
 use crate::hits;
@@ -82,6 +83,26 @@ fn of_traces(stats: &Arc<TraceStats>) -> [Reading; 3] {
         Reading::of(names::TRACES_EXPORTED, result, move || read(&stats) as f64)
     };
     [own("ok", TraceStats::exported), own("failed", TraceStats::failed), own("dropped", TraceStats::dropped)]
+}
+
+/// What orders certificates, if anything does.
+pub(super) fn of_orders(stats: &Arc<EngineStats>) -> Vec<Reading> {
+    let own = |read: fn(&EngineStats) -> u64| {
+        let stats = stats.clone();
+        move || read(&stats) as f64
+    };
+    let waiting = |stats: &EngineStats| {
+        let covered = stats.covered.load(Relaxed) + stats.failing.load(Relaxed);
+        stats.wanted.load(Relaxed).saturating_sub(covered)
+    };
+    vec![
+        Reading::of(names::ACME_NAMES, "covered", own(|stats| stats.covered.load(Relaxed))),
+        Reading::of(names::ACME_NAMES, "waiting", own(waiting)),
+        Reading::of(names::ACME_NAMES, "failing", own(|stats| stats.failing.load(Relaxed))),
+        Reading::of(names::ACME_ORDERS, "issued", own(|stats| stats.issued.load(Relaxed))),
+        Reading::of(names::ACME_ORDERS, "failed", own(|stats| stats.dropped.load(Relaxed))),
+        Reading::new(names::ACME_FAILING, own(|stats| stats.is_failing.load(Relaxed).into())),
+    ]
 }
 
 /// Bytes of what is yet to be told: a second or so at full load.

@@ -106,6 +106,7 @@ labels! {
     PLATFORM = "platform" "Name of a platform, or a site's own origin.";
     PROTOCOL = "protocol" "One of [`super::Protocol`].";
     REASON = "reason" "Why something failed or was refused; each metric has a closed set of them.";
+    STATE = "state" "How something is; each metric has a closed set of them.";
     RESULT = "result" "What came of something; each metric has a closed set of them.";
     RESUMED = "resumed" "`true` if a TLS session was resumed.";
     RULE = "rule" "A request rule's name, or its file and line.";
@@ -213,6 +214,12 @@ families! {
         "Certificate and key files that have errors; what was good in them before stays live.";
     CERTIFICATES_UNREADABLE: Gauge Node "waypost_certificates_unreadable" []
         "1 while the folder of certificates can't be read, else 0; what was live stays live.";
+    ACME_NAMES: Gauge Node "waypost_acme_names" [STATE]
+        "Hosts for which certificates are ordered: covered, waiting, or failing (the authority could not verify them).";
+    ACME_ORDERS: Counter Node "waypost_acme_orders_total" [RESULT]
+        "Orders of certificates that this node brought to their end: issued or failed.";
+    ACME_FAILING: Gauge Node "waypost_acme_failing" []
+        "1 while the authority can't be reached or refuses what is asked, else 0.";
 
     // Platforms and the cache.
     CACHE_REQUESTS: Counter Node "waypost_cache_requests_total" [RESULT]

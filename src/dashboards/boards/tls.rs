@@ -85,6 +85,38 @@ pub(super) fn dashboard() -> Dashboard {
                 ],
             ),
             (
+                "Orders",
+                vec![
+                    panel(
+                        Lines,
+                        Count,
+                        "Hosts by state",
+                        "按申请状态",
+                        "Hosts for which certificates are ordered by themselves. Failing: the authority could not \
+                        verify them; `waypost certs doctor` says why.",
+                    )
+                    .ask("{{state}}", here(ACME_NAMES).max(&[STATE])),
+                    panel(
+                        Bars,
+                        Count,
+                        "Orders in a day",
+                        "每日申请数",
+                        "Orders that came to their end: issued, or failed.",
+                    )
+                    .ask("{{result}}", here(ACME_ORDERS).within("1d").increase(&[RESULT])),
+                    panel(
+                        Stat,
+                        Yes,
+                        "Authority failing",
+                        "签发机构异常",
+                        "Whether the authority can't be reached, or refuses what is asked.",
+                    )
+                    .ask("failing", here(ACME_FAILING).max(&[]))
+                    .steps(RED_ABOVE_0)
+                    .size(6, 4),
+                ],
+            ),
+            (
                 "Handshakes",
                 vec![
                     panel(Stack, PerSecond, "By version", "按版本", "TLS 1.3 and 1.2; older ones are not offered.")

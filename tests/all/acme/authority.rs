@@ -166,8 +166,11 @@ impl Authority {
     fn control(&self, what: &str, body: &str) {
         let mut stream = TcpStream::connect(self.control).unwrap();
         let length = body.len();
-        write!(stream, "POST /{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
-            .unwrap();
+        write!(
+            stream,
+            "POST /{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
