@@ -17,6 +17,15 @@
 //!
 //! Called by: `server` (the engine runs beside the traffic), `cli` (`waypost certs`).
 
+mod domains;
 mod ledger;
+mod schedule;
+mod wanted;
 
-pub use ledger::{Entry, Event, Failure, OrderId};
+#[cfg(test)]
+mod tests;
+
+pub use domains::registered;
+pub use ledger::{Certificate, Entry, Event, Failure, Ledger, Name, Order, OrderId};
+pub use schedule::{Batch, Planned, Step, Wanted, next, plan};
+pub use wanted::{Reason, Unwanted, wanted};

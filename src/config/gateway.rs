@@ -20,6 +20,7 @@ use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
 use super::log::AccessLogSettings;
+use super::network::{Network, NetworkError};
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
 use super::request_rule;
@@ -538,7 +539,8 @@ impl<'a> Reader<'a> {
     }
 
     fn networks(&mut self, table: &str, key: &str) -> Vec<IpNet> {
-        self.parsed(self.texts(table, key), "a network such as `10.0.0.0/8` or `::1/128`")
+        let networks: Vec<Network> = self.parsed(self.texts(table, key), NetworkError::HINT);
+        networks.into_iter().map(|written| written.network).collect()
     }
 
     fn health_paths(&mut self) -> Vec<String> {
