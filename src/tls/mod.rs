@@ -20,11 +20,14 @@
 mod cert;
 mod chain;
 mod challenges;
+mod der;
 mod development;
 mod file;
 mod index;
 mod inventory;
 mod keyfile;
+mod passphrase;
+mod pbes2;
 mod pem;
 mod policy;
 mod proofs;
@@ -59,7 +62,8 @@ use store::Store;
 
 pub use challenges::{ACME_TLS, Challenges};
 pub use inventory::{CertInfo, Inventory, inventory};
-pub use keyfile::{make_secret_folder, write_secret};
+pub use keyfile::{make_secret_folder, write_certificate, write_secret};
+pub use passphrase::Passphrase;
 pub use policy::provider;
 pub use store::{ACME_FOLDER, CertReport, STATE_FOLDER};
 
@@ -124,7 +128,7 @@ impl Tls {
         if mode == TlsMode::Production && !gateway.https.is_empty() && !gateway.certs.exists() {
             return Err(TlsError::NoFolder(gateway.certs.clone()));
         }
-        let mut store = Store::new(&gateway.certs);
+        let mut store = Store::new(gateway);
         let report = store.load(now())?;
         if let Some(faults) = unusable(&report.diagnostics) {
             return Err(TlsError::Unusable(faults));
@@ -240,7 +244,7 @@ impl Tls {
 /// # Errors
 /// If the folder can't be read.
 pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPattern>) -> io::Result<CertReport> {
-    let mut store = Store::new(&gateway.certs);
+    let mut store = Store::new(gateway);
     let mut report = store.load(now())?;
     report.diagnostics.extend(uncovered(store.index(), &gateway.certs, gateway.tls.mode, hosts));
     Ok(report)
