@@ -108,12 +108,16 @@ pub struct Gateway {
 }
 
 /// `[tls]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Versions and ciphers.
     pub policy: TlsPolicy,
     /// What a host without a certificate gets.
     pub mode: TlsMode,
+    /// File of the passphrase that keys are locked with.
+    pub passphrase_file: Option<PathBuf>,
+    /// File of the keys of session tickets that a fleet shares.
+    pub ticket_keys: Option<PathBuf>,
 }
 
 /// Versions and ciphers, by the names of Mozilla's guidelines (wiki.mozilla.org/Security/Server_Side_TLS).
@@ -219,7 +223,7 @@ impl Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
             certs: folder.join(reader.text("", "certs")),
-            tls: reader.tls(),
+            tls: reader.tls(folder),
             acme,
             http: reader.listeners("http"),
             https: reader.listeners("https"),
@@ -333,6 +337,14 @@ impl Gateway {
             ("limits", name) => self.limits.value(name).to_string(),
             ("tls", "policy") => quote(self.tls.policy.name()),
             ("tls", "mode") => quote(self.tls.mode.name()),
+            ("tls", "passphrase-file") => match &self.tls.passphrase_file {
+                Some(path) => quote(&path.to_string_lossy()),
+                None => return absent(key, out),
+            },
+            ("tls", "ticket-keys") => match &self.tls.ticket_keys {
+                Some(path) => quote(&path.to_string_lossy()),
+                None => return absent(key, out),
+            },
             ("listen", "reuse-port") => self.reuse_port.to_string(),
             ("process", "lame-duck") => self.process.lame_duck.as_millis().to_string(),
             ("process", "drain") => self.process.drain.as_millis().to_string(),
@@ -470,13 +482,16 @@ impl<'a> Reader<'a> {
         self.find(table, |table| table.number(key)).map_or(0, |at| *at.value)
     }
 
-    fn tls(&self) -> TlsSettings {
+    fn tls(&self, folder: &Path) -> TlsSettings {
+        let file = |key| self.find("tls", |table| table.text(key)).map(|at| folder.join(at.value));
         // The reader has refused other words.
         let modern = self.text("tls", "policy") == TlsPolicy::Modern.name();
         let production = self.text("tls", "mode") == TlsMode::Production.name();
         TlsSettings {
             policy: if modern { TlsPolicy::Modern } else { TlsPolicy::Intermediate },
             mode: if production { TlsMode::Production } else { TlsMode::Development },
+            passphrase_file: file("passphrase-file"),
+            ticket_keys: file("ticket-keys"),
         }
     }
 

@@ -535,6 +535,18 @@ pub const TLS: &[Key] = &[
         "\"development\"",
         "What a host without a certificate gets: `development` makes a self-signed one in memory, which browsers warn of; `production` refuses the handshake.",
     ),
+    key(
+        "passphrase-file",
+        Kind::Text,
+        "",
+        "File whose first line is the passphrase that keys in `certs` are locked with (PKCS#8, as `openssl pkcs8 -topk8` writes them), and those that the gateway gets by itself; relative to this file's folder. Where absent, the environment variable WAYPOST_PASSPHRASE. Without either, keys are not locked.",
+    ),
+    key(
+        "ticket-keys",
+        Kind::Text,
+        "",
+        "File of the keys of session tickets, such as `certs/.tickets` in a folder that a fleet shares: a client resumes its session at any node. One of the nodes makes a new key every 6 hours; whoever can read the file can decrypt what clients of TLS 1.2 have sent. Where absent, each process has keys of its own.",
+    ),
 ];
 
 /// `[platforms.NAME]`.

@@ -5,7 +5,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{
-        PrivateKeyDer,
+        PrivateKeyDer, PrivatePkcs8KeyDer,
         pem::{self, PemObject, SectionKind},
     },
     sign::SigningKey,
@@ -13,7 +13,10 @@ use rustls::{
 
 use super::{
     cert::Cert,
-    pem::{Block, blocks},
+    keyfile::LOCKED,
+    passphrase::Passphrase,
+    pbes2::{Locked, MAX_ROUNDS, unlock},
+    pem::{Block, blocks, decode},
 };
 use crate::config::{Diagnostic, Severity};
 
@@ -32,6 +35,9 @@ const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "chain", "fullcha
 /// Endings of files that are not read whatever they hold: documents, and what editors and tools leave or are just
 /// writing.
 const IGNORED: &[&str] = &["md", "bak", "old", "orig", "new", "tmp", "part", "swp"];
+
+/// The keys that can be used.
+const KINDS: &str = "keys are ECDSA (P-256, P-384, P-521), Ed25519, or RSA of 2048 to 8192 bits";
 
 /// Smallest RSA key that isn't weak, in bits (NIST SP 800-131A, and what aws-lc-rs signs with).
 const MIN_RSA_BITS: usize = 2048;
@@ -58,6 +64,8 @@ pub(super) struct CertFile {
     pub keys: Vec<Key>,
     /// What is wrong with the file by itself.
     pub findings: Vec<Diagnostic>,
+    /// Whether it has a key that only a passphrase opens.
+    pub is_locked: bool,
     /// Whether it is something else.
     pub is_alien: bool,
 }
@@ -76,8 +84,8 @@ pub(super) struct Key {
 
 impl CertFile {
     /// Reads `path`, which findings call `name`. What can't be used is a finding; that it holds no PEM at all is one
-    /// only if it `must`.
-    pub fn read(path: &Path, name: &Arc<str>, must: bool) -> Self {
+    /// only if it `must`. Keys that are locked are opened with `passphrase`.
+    pub fn read(path: &Path, name: &Arc<str>, must: bool, passphrase: Option<&Passphrase>) -> Self {
         let alien = CertFile { is_alien: true, ..CertFile::default() };
         let unreadable = |message: String, hint: &str| CertFile {
             findings: vec![finding("unreadable", name, 1, message).hint(hint)],
@@ -96,7 +104,7 @@ impl CertFile {
         match bytes {
             Ok((bytes, _)) if !must && memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() => alien,
             Ok((bytes, mode)) => {
-                let mut file = CertFile::parse(&bytes, name);
+                let mut file = CertFile::parse(&bytes, name, passphrase);
                 file.note_exposed(mode, name);
                 file
             }
@@ -112,13 +120,17 @@ impl CertFile {
     }
 
     /// Reads the text of a file. Never panics, whatever the bytes.
-    pub fn parse(bytes: &[u8], name: &Arc<str>) -> Self {
+    pub fn parse(bytes: &[u8], name: &Arc<str>, passphrase: Option<&Passphrase>) -> Self {
         let mut file = CertFile::default();
+        let mut rounds = MAX_ROUNDS;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut any = false;
         for block in blocks(bytes) {
             any = true;
-            file.block(&block, name);
+            match block.label {
+                LOCKED => file.locked(&block, name, passphrase, &mut rounds),
+                _ => file.block(&block, name),
+            }
         }
         if !any {
             // A DER structure begins with a SEQUENCE.
@@ -140,8 +152,12 @@ impl CertFile {
             |code, message: String, hint: &str| block_finding(code, name, line, block.label, message).hint(hint);
         let is_key = block.label.ends_with("PRIVATE KEY");
         if is_key && block.is_encrypted() {
-            let hint = "`openssl pkey -in FILE -out FILE.key` takes the passphrase off";
-            self.findings.push(fault("bad-key", "this key has a passphrase, which nobody could type".to_owned(), hint));
+            let hint = "`openssl pkcs8 -topk8 -in FILE -out FILE.key` turns it into PKCS#8, which can";
+            self.findings.push(fault(
+                "bad-key",
+                "this key is locked in a way that can't be opened here".to_owned(),
+                hint,
+            ));
             return;
         }
         let decoded = <(SectionKind, Vec<u8>)>::from_pem_slice(block.text);
@@ -172,8 +188,7 @@ impl CertFile {
                 match der.and_then(|der| Key::load(der, block)) {
                     Ok(key) => self.keys.push(key),
                     Err(error) => {
-                        let hint = "keys are ECDSA (P-256, P-384, P-521), Ed25519, or RSA of 2048 to 8192 bits";
-                        self.findings.push(fault("bad-key", format!("this key can't be used: {error}"), hint));
+                        self.findings.push(fault("bad-key", format!("this key can't be used: {error}"), KINDS));
                     }
                 }
             }
@@ -190,6 +205,40 @@ impl CertFile {
                 self.findings.push(fault(code, format!("this block of PEM is broken: {}", describe(&error)), broken));
             }
         }
+    }
+
+    /// A key that only a passphrase opens.
+    fn locked(&mut self, block: &Block<'_>, name: &Arc<str>, passphrase: Option<&Passphrase>, rounds: &mut u32) {
+        self.is_locked = true;
+        let (message, hint) = match (passphrase, decode(block)) {
+            (None, _) => (
+                "this key has a passphrase, and none was given".to_owned(),
+                "put it into a file and name that as [tls] passphrase-file, or set WAYPOST_PASSPHRASE",
+            ),
+            (_, None) => {
+                ("this block of PEM is broken".to_owned(), "export it again; the file may have been cut off or edited")
+            }
+            (Some(passphrase), Some(der)) => match unlock(&der, passphrase.as_bytes(), rounds) {
+                Ok(key) => match Key::load(PrivatePkcs8KeyDer::from(key).into(), block) {
+                    Ok(key) => return self.keys.push(key),
+                    Err(error) => (format!("this key can't be used: {error}"), KINDS),
+                },
+                Err(Locked::Wrong) => (
+                    "the passphrase does not open this key".to_owned(),
+                    "[tls] passphrase-file, or else WAYPOST_PASSPHRASE, must be what it was locked with",
+                ),
+                Err(Locked::Unknown) => (
+                    "this key is locked in a way that can't be opened here".to_owned(),
+                    "`openssl pkcs8 -topk8 -in FILE -out FILE.key` locks it with AES-256 and PBKDF2",
+                ),
+                Err(Locked::Costly) => (
+                    format!("to open this key would take more than the {MAX_ROUNDS} rounds that a file may take"),
+                    "put each key into a file of its own, locked with fewer rounds (`openssl pkcs8 -topk8 -iter 100000`)",
+                ),
+                Err(Locked::Malformed) => ("this key is malformed".to_owned(), "export it again"),
+            },
+        };
+        self.findings.push(block_finding("bad-key", name, block.line, block.label, message).hint(hint));
     }
 
     /// A key that every user of the machine may read is no secret.

@@ -67,7 +67,7 @@ impl CertInfo {
 /// # Errors
 /// If the folder can't be read. One that is not there is empty.
 pub fn inventory(gateway: &Gateway) -> io::Result<Inventory> {
-    let mut store = Store::new(&gateway.certs);
+    let mut store = Store::new(gateway);
     let now = now();
     let report = store.load(now)?;
     Ok(take(store.index(), report.diagnostics, now))

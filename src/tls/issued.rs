@@ -25,7 +25,7 @@ pub struct Issued {
 /// What is wrong, in words that quote no key.
 pub fn check_issued(chain: &str, key: &str, names: &[String], now: i64) -> Result<Issued, String> {
     let text = format!("{chain}\n{key}\n");
-    let file = CertFile::parse(text.as_bytes(), &Arc::from("the certificate that was issued"));
+    let file = CertFile::parse(text.as_bytes(), &Arc::from("the certificate that was issued"), None);
     if let Some(finding) = file.findings.first() {
         return Err(finding.message.clone());
     }

@@ -8,7 +8,63 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::rand;
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
+    rand, rsa,
+    signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
+    },
+};
+use rustls::pki_types::PrivateKeyDer;
+
+use super::{passphrase::Passphrase, pbes2, pem};
+
+/// Writes a key and its chain (PEM, the leaf first) into one file, as [`write_secret`] does; with a passphrase the key is
+/// locked.
+///
+/// # Errors
+/// If the key is of no kind that TLS has, or the file can't be written; then what was there is still there.
+pub fn write_certificate(
+    path: &Path,
+    chain: &str,
+    key: &PrivateKeyDer<'_>,
+    passphrase: Option<&Passphrase>,
+) -> io::Result<()> {
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "this key is of no kind that can be used for TLS");
+    let key = pkcs8(key).ok_or_else(refused)?;
+    let key = match passphrase {
+        None => pem::encode("PRIVATE KEY", &key),
+        Some(passphrase) => {
+            let locked = pbes2::lock(&key, passphrase.as_bytes());
+            pem::encode(LOCKED, &locked.map_err(|_| io::Error::other("the key can't be locked"))?)
+        }
+    };
+    let end = if chain.ends_with('\n') { "" } else { "\n" };
+    write_secret(path, format!("{chain}{end}{key}").as_bytes())
+}
+
+/// The label of a key that is locked.
+pub(super) const LOCKED: &str = "ENCRYPTED PRIVATE KEY";
+
+/// A key of whatever encoding as PKCS#8.
+fn pkcs8(key: &PrivateKeyDer<'_>) -> Option<Vec<u8>> {
+    match key {
+        PrivateKeyDer::Pkcs8(key) => Some(key.secret_pkcs8_der().to_vec()),
+        PrivateKeyDer::Sec1(key) => {
+            let curves =
+                [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
+            let of_curve = |curve| EcdsaKeyPair::from_private_key_der(curve, key.secret_sec1_der()).ok();
+            let pair = curves.into_iter().find_map(of_curve)?;
+            Some(pair.to_pkcs8v1().ok()?.as_ref().to_vec())
+        }
+        PrivateKeyDer::Pkcs1(key) => {
+            let pair = rsa::KeyPair::from_der(key.secret_pkcs1_der()).ok()?;
+            let der: Pkcs8V1Der<'_> = pair.as_der().ok()?;
+            Some(der.as_ref().to_vec())
+        }
+        _ => None,
+    }
+}
 
 /// Puts a file that only its owner may read in the place of whatever is at `path`, as a whole: who reads it sees the old
 /// one or the new one, also after a crash. It is on disk when this returns.
@@ -57,7 +113,44 @@ const MAX_NAME: usize = 230;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::{crypto::aws_lc_rs::sign::any_supported_type, pki_types::pem::PemObject};
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn keys_of_every_encoding_become_pkcs8() {
+        let folder = tempfile::tempdir().unwrap();
+        let openssl = |args: &[&str]| {
+            let output = std::process::Command::new("openssl").args(args).current_dir(folder.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        openssl(&["ecparam", "-name", "secp384r1", "-genkey", "-noout", "-out", "sec1"]);
+        openssl(&["genrsa", "-traditional", "-out", "pkcs1", "2048"]);
+        openssl(&["genpkey", "-algorithm", "ed25519", "-out", "pkcs8"]);
+        let passphrase = Passphrase::from_text("correct horse");
+        for name in ["sec1", "pkcs1", "pkcs8"] {
+            let key = PrivateKeyDer::from_pem_file(folder.path().join(name)).unwrap();
+            let public = any_supported_type(&key).unwrap().public_key().unwrap().to_vec();
+            for (file, passphrase) in [("clear.pem", None), ("locked.pem", Some(&passphrase))] {
+                write_certificate(&folder.path().join(file), "chain", &key, passphrase).unwrap();
+                // OpenSSL reads what we write.
+                openssl(&[
+                    "pkey",
+                    "-in",
+                    file,
+                    "-passin",
+                    "pass:correct horse",
+                    "-pubout",
+                    "-outform",
+                    "der",
+                    "-out",
+                    "public",
+                ]);
+                assert_eq!(fs::read(folder.path().join("public")).unwrap(), public, "{name} {file}");
+            }
+            let text = fs::read_to_string(folder.path().join("locked.pem")).unwrap();
+            assert!(text.starts_with("chain\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), "{text}");
+        }
+    }
 
     #[test]
     fn a_secret_takes_the_place_of_what_was_there() {

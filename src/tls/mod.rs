@@ -20,12 +20,15 @@
 mod cert;
 mod chain;
 mod challenges;
+mod der;
 mod development;
 mod file;
 mod index;
 mod inventory;
 mod issued;
 mod keyfile;
+mod passphrase;
+mod pbes2;
 mod pem;
 mod policy;
 mod proofs;
@@ -61,7 +64,8 @@ use store::Store;
 pub use challenges::{ACME_TLS, Challenges};
 pub use inventory::{CertInfo, Inventory, inventory};
 pub use issued::{Issued, check_issued};
-pub use keyfile::{make_secret_folder, write_secret};
+pub use keyfile::{make_secret_folder, write_certificate, write_secret};
+pub use passphrase::Passphrase;
 pub use policy::provider;
 pub use store::{ACME_FOLDER, CertReport, STATE_FOLDER};
 
@@ -126,7 +130,7 @@ impl Tls {
         if mode == TlsMode::Production && !gateway.https.is_empty() && !gateway.certs.exists() {
             return Err(TlsError::NoFolder(gateway.certs.clone()));
         }
-        let mut store = Store::new(&gateway.certs);
+        let mut store = Store::new(gateway);
         let report = store.load(now())?;
         if let Some(faults) = unusable(&report.diagnostics) {
             return Err(TlsError::Unusable(faults));
@@ -242,7 +246,7 @@ impl Tls {
 /// # Errors
 /// If the folder can't be read.
 pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPattern>) -> io::Result<CertReport> {
-    let mut store = Store::new(&gateway.certs);
+    let mut store = Store::new(gateway);
     let mut report = store.load(now())?;
     report.diagnostics.extend(uncovered(store.index(), &gateway.certs, gateway.tls.mode, hosts));
     Ok(report)

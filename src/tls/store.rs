@@ -17,8 +17,9 @@ use super::{
     chain::Issuers,
     file::{CERTIFICATE, CertFile, Key, block_finding, may_hold_certificates, must_hold_certificates},
     index::{Entry, Index},
+    passphrase::Keeper,
 };
-use crate::config::{Diagnostic, Severity, Stamp};
+use crate::config::{Diagnostic, Gateway, Severity, Stamp};
 use crate::routing::scan;
 
 /// A certificate that lasts less than this, in seconds, is warned of. (ACME clients renew 30 days ahead, so at 21 days a
@@ -57,6 +58,7 @@ pub(super) struct Store {
     root: PathBuf,
     files: BTreeMap<String, File>,
     index: Arc<Index>,
+    passphrase: Keeper,
     /// Findings that don't depend on the time.
     findings: Vec<Diagnostic>,
 }
@@ -74,8 +76,15 @@ struct File {
 }
 
 impl Store {
-    pub fn new(root: &Path) -> Self {
-        Store { root: root.to_owned(), files: BTreeMap::new(), index: Arc::default(), findings: Vec::new() }
+    /// The folder of a gateway. Nothing is read yet.
+    pub fn new(gateway: &Gateway) -> Self {
+        Store {
+            root: gateway.certs.clone(),
+            files: BTreeMap::new(),
+            index: Arc::default(),
+            passphrase: Keeper::new(&gateway.tls),
+            findings: Vec::new(),
+        }
     }
 
     /// Reads what changed since the last time. A folder that was never there is an empty one.
@@ -95,9 +104,12 @@ impl Store {
         let is_hidden = |path: &str| hidden.iter().any(|folder| path.starts_with(folder));
         self.files.retain(|path, _| found.contains_key(path) || is_hidden(path));
         let removed = before - self.files.len();
+        // What was locked may open now.
+        let reopens = self.passphrase.refresh();
+        let is_known = |file: &File, stamp: &Stamp| file.stamp == *stamp && !(reopens && file.content.is_locked);
         let changed: Vec<(String, Stamp)> = found
             .into_iter()
-            .filter(|(name, stamp)| self.files.get(name).is_none_or(|file| file.stamp != *stamp))
+            .filter(|(name, stamp)| self.files.get(name).is_none_or(|file| !is_known(file, stamp)))
             .collect();
         let mut read = 0;
         for (path, file) in self.read(changed) {
@@ -123,7 +135,7 @@ impl Store {
 
     /// Everything that is wrong at `now` (Unix seconds) with what was read.
     pub fn diagnostics(&self, now: i64) -> Vec<Diagnostic> {
-        let mut diagnostics = self.findings.clone();
+        let mut diagnostics = [self.passphrase.findings(), &self.findings].concat();
         diagnostics.extend(self.index.entries().iter().filter_map(|entry| self.dates(entry, now)));
         diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         diagnostics
@@ -143,7 +155,7 @@ impl Store {
                 // One that held some must not lose them by being emptied.
                 let must = must_hold_certificates(&path)
                     || self.files.get(&path).is_some_and(|before| !before.content.is_alien);
-                let content = CertFile::read(&full, &name, must);
+                let content = CertFile::read(&full, &name, must, self.passphrase.current());
                 let is_acme = Path::new(&path).starts_with(ACME_FOLDER);
                 (path, File { name, is_acme, stamp, content, good: Vec::new() })
             };

@@ -54,8 +54,7 @@ fn the_inventory_tells_of_each_certificate_and_of_what_is_none() {
     write(dir.path(), "lone.pem", &good("d.example").chain());
     write(dir.path(), "lone.key", &good("d.example").key.serialize_pem());
     write(dir.path(), "broken.pem", "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n");
-    let gateway = Gateway { certs: dir.path().to_owned(), ..Gateway::default() };
-    let Inventory { certificates, findings } = inventory(&gateway).unwrap();
+    let Inventory { certificates, findings } = inventory(&settings(dir.path())).unwrap();
     let told = |info: &CertInfo| {
         let file = info.file.strip_prefix(&*format!("{}/", dir.path().display())).unwrap().to_owned();
         let problems: Vec<_> = info.problems.iter().map(|finding| finding.code).collect();
@@ -81,6 +80,5 @@ fn the_inventory_tells_of_each_certificate_and_of_what_is_none() {
     assert!(!new.covers("x.y.a.example") && !new.covers("b.example"));
     assert!(new.issuer.contains("CN=") && new.sha256.len() == 64);
 
-    let missing = Gateway { certs: dir.path().join("not there"), ..Gateway::default() };
-    assert!(inventory(&missing).unwrap().certificates.is_empty());
+    assert!(inventory(&settings(&dir.path().join("not there"))).unwrap().certificates.is_empty());
 }

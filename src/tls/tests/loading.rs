@@ -144,20 +144,20 @@ fn signatures_of_every_kind_are_checked() {
         let keys = [(); 2].map(|()| KeyPair::generate_for(kind).unwrap());
         let certs = keys.each_ref().map(|key| names().self_signed(key).unwrap());
         let parsed =
-            certs.each_ref().map(|cert| CertFile::parse(cert.pem().as_bytes(), &Arc::from("a")).certs.remove(0));
+            certs.each_ref().map(|cert| CertFile::parse(cert.pem().as_bytes(), &Arc::from("a"), None).certs.remove(0));
         assert!(parsed[0].is_root() && parsed[1].is_root());
         assert!(!parsed[0].is_issued_by(&parsed[1]), "same names, another key");
-        let fresh = CertFile::parse(certs[0].pem().as_bytes(), &Arc::from("a")).certs.remove(0);
+        let fresh = CertFile::parse(certs[0].pem().as_bytes(), &Arc::from("a"), None).certs.remove(0);
         assert!(!fresh.is_issued_by(&parsed[1]) && fresh.is_issued_by(&parsed[0]));
     }
 }
 
 #[test]
 fn roots_that_browsers_know_end_a_chain() {
-    let file = CertFile::parse(KNOWN.as_bytes(), &Arc::from("known.pem"));
+    let file = CertFile::parse(KNOWN.as_bytes(), &Arc::from("known.pem"), None);
     let known = |cert: &cert::Cert| webpki_roots::TLS_SERVER_ROOTS.iter().any(|root| cert.is_vouched_for_by(root));
     assert!(file.findings.is_empty() && known(&file.certs[0]));
-    let own = CertFile::parse(good("a.example").chain().as_bytes(), &Arc::from("own.pem"));
+    let own = CertFile::parse(good("a.example").chain().as_bytes(), &Arc::from("own.pem"), None);
     assert!(!known(&own.certs[0]));
 }
 
@@ -180,7 +180,7 @@ fn what_is_wrong_is_found_where_it_stands() {
     write(dir.path(), "request.pem", &pem("CERTIFICATE REQUEST", b"x").replace('=', "?"));
     fs::write(dir.path().join("binary.crt"), &*a.der).unwrap();
     let soon = Timestamp::now().as_second() + 3 * 86_400;
-    let report = Store::new(dir.path()).load(now()).unwrap();
+    let report = Store::new(&settings(dir.path())).load(now()).unwrap();
     let mut found: Vec<(String, u32, &str)> =
         report.diagnostics.iter().map(|f| (f.file.replace(&at(""), ""), f.line, f.code)).collect();
     found.sort();
@@ -208,7 +208,7 @@ fn what_is_wrong_is_found_where_it_stands() {
     // A certificate that is about to expire, by looking at a good one later.
     let later = tempfile::tempdir().unwrap();
     write(later.path(), "a.pem", &a.both());
-    let mut store = Store::new(later.path());
+    let mut store = Store::new(&settings(later.path()));
     assert_eq!(codes(&store.load(soon).unwrap()), Vec::<&str>::new());
     let end = date_time_ymd(2090, 1, 1).unix_timestamp();
     let report = store.load(end - 20 * 86_400).unwrap();
@@ -337,7 +337,7 @@ fn keys_that_anyone_may_read_are_told() {
 
 #[test]
 fn weak_keys_are_told() {
-    let file = CertFile::parse(WEAK.as_bytes(), &Arc::from("weak.pem"));
+    let file = CertFile::parse(WEAK.as_bytes(), &Arc::from("weak.pem"), None);
     let found: Vec<_> = file.findings.iter().map(|finding| (finding.code, finding.severity)).collect();
     assert_eq!(found, [("weak-key", Severity::Error)]);
     assert!(file.findings[0].message.contains("1024 bits"));
@@ -460,10 +460,10 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0..2_000usize, with: u8) {
         let name: Arc<str> = Arc::from("any.pem");
-        CertFile::parse(&bytes, &name);
-        CertFile::parse(pem("CERTIFICATE", &bytes).as_bytes(), &name);
+        CertFile::parse(&bytes, &name, None);
+        CertFile::parse(pem("CERTIFICATE", &bytes).as_bytes(), &name, None);
         for kind in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"] {
-            CertFile::parse(pem(kind, &bytes).as_bytes(), &name);
+            CertFile::parse(pem(kind, &bytes).as_bytes(), &name, None);
         }
         // One byte of a good one changed.
         static MADE: std::sync::LazyLock<Made> = std::sync::LazyLock::new(|| good("a.example"));
@@ -471,13 +471,13 @@ proptest! {
             let mut der = der.to_vec();
             let at = at % der.len();
             der[at] = with;
-            for cert in CertFile::parse(pem(label, &der).as_bytes(), &name).certs {
+            for cert in CertFile::parse(pem(label, &der).as_bytes(), &name, None).certs {
                 cert.is_root();
             }
             let mut text = pem(label, &der).into_bytes();
             let at = (at * 2) % text.len();
             text[at] = with;
-            CertFile::parse(&text, &name);
+            CertFile::parse(&text, &name, None);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod inventory;
 mod loading;
+mod locked;
 mod serving;
 
 use std::{
@@ -136,11 +137,16 @@ fn write(folder: &Path, name: &str, text: &str) {
     fs::rename(beside, path).unwrap();
 }
 
+/// Those of a gateway with this folder, and no listener.
+fn settings(folder: &Path) -> Gateway {
+    Gateway { certs: folder.to_owned(), ..Gateway::default() }
+}
+
 fn try_open(folder: &Path, mode: TlsMode, policy: TlsPolicy) -> Result<(Tls, CertReport), TlsError> {
     let gateway = Gateway {
         certs: folder.to_owned(),
         https: vec!["127.0.0.1:0".parse().unwrap()],
-        tls: TlsSettings { policy, mode },
+        tls: TlsSettings { policy, mode, ..TlsSettings::default() },
         ..Gateway::default()
     };
     let knows = |name: &str| name.ends_with(".known.example");

@@ -60,7 +60,7 @@ fn a_host_without_a_certificate_is_made_one_in_development_only() {
     let (tls, report) = open(&folder, TlsMode::Development, TlsPolicy::Intermediate);
     assert_eq!((codes(&report), tls.uncovered(&[HostPattern::parse("a.known.example").unwrap()])), (vec![], None));
     let names = |der: CertificateDer<'_>| {
-        let file = CertFile::parse(pem("CERTIFICATE", &der).as_bytes(), &Arc::from("made"));
+        let file = CertFile::parse(pem("CERTIFICATE", &der).as_bytes(), &Arc::from("made"), None);
         file.certs[0].names.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let one = served(&tls, BOTH, "a.known.example").unwrap();
