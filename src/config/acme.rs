@@ -129,7 +129,7 @@ pub(super) fn read(
     let file = |key: &str| own.and_then(|table| table.text(key)).map(|at| source.folder.join(at.value));
 
     let directory = own.and_then(|table| table.text("directory")).and_then(|at| directory(source, at, faults));
-    let mut error = |key: &str, message: &str, hint: &str| {
+    let mut complain = |key: &str, message: &str, hint: &str| {
         let span = own.and_then(|table| table.text(key).map(|at| at.span));
         let span = span.or_else(|| source.top.table("acme").map(|at| at.span)).unwrap_or(0..0);
         faults.push(source.file.error("bad-value", span, message).hint(hint));
@@ -139,11 +139,11 @@ pub(super) fn read(
         (Some(id), Some(secret)) => Some((id.value.clone(), secret)),
         (None, None) => None,
         (Some(_), None) => {
-            error("eab-id", "an external account has a key, too", "name the file that holds it: eab-key-file");
+            complain("eab-id", "an external account has a key, too", "name the file that holds it: eab-key-file");
             None
         }
         (None, Some(_)) => {
-            error("eab-key-file", "an external account has a name, too", "give it as eab-id");
+            complain("eab-key-file", "an external account has a name, too", "give it as eab-id");
             None
         }
     };
@@ -156,12 +156,12 @@ pub(super) fn read(
     let dns_hook: Vec<String> = texts("dns-hook").iter().map(|at| at.value.clone()).collect();
     if challenge == Challenge::Dns01 && dns_hook.is_empty() {
         let hint = "name the command as dns-hook; it is run with `add` or `remove`, the record's name and its value";
-        error("challenge", "dns-01 needs a command that publishes DNS records", hint);
+        complain("challenge", "dns-01 needs a command that publishes DNS records", hint);
     }
     let agrees = flag("agree-terms");
     if directory.is_some() && !agrees {
         let hint = "read them (the directory names them as termsOfService), and say agree-terms = true";
-        error("directory", "no certificate is issued unless you agree to the authority's terms", hint);
+        complain("directory", "no certificate is issued unless you agree to the authority's terms", hint);
     }
     let mut contact = Vec::new();
     for at in texts("contact") {

@@ -139,6 +139,14 @@ fn import_takes_what_is_good_and_nothing_else() {
     assert_eq!(mode & 0o777, 0o600);
     let again = json(dir.path(), &["import", "chain.crt", "key.pem"]);
     assert_eq!((&again["replaced"], &again["names"][0]), (&true.into(), &"a.gov.example".into()));
+    // With a passphrase, keys are locked on their way.
+    put("gateway.toml", "[tls]\npassphrase-file = \"secret\"\n");
+    put("secret", "a long passphrase\n");
+    let locked = json(dir.path(), &["import", "chain.crt", "key.pem"]);
+    assert_eq!(locked["replaced"], true);
+    let written = fs::read_to_string(dir.path().join("certs/a.gov.example.pem")).unwrap();
+    assert!(written.contains("BEGIN ENCRYPTED PRIVATE KEY") && !written.contains("BEGIN PRIVATE KEY"), "{written}");
+    assert!(written.contains("BEGIN CERTIFICATE"), "{written}");
     let list = json(dir.path(), &["list"]);
     assert_eq!(list["certificates"][0]["names"][1], "*.b.gov.example");
     assert!(list["certificates"][0]["days-left"].as_i64().unwrap() > 365);

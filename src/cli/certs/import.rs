@@ -3,12 +3,13 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 
 use super::super::report::{count, print};
 use super::{NodeArgs, days, load, moment};
 use crate::config::Severity;
-use crate::tls::{self, make_secret_folder, write_secret};
+use crate::tls::{self, Passphrase, make_secret_folder, write_certificate, write_secret};
 
 /// Longest file that is taken for a chain or a key, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -55,7 +56,13 @@ pub(super) fn run(
     }
     let file = certs.join(format!("{name}.pem"));
     let replaced = file.exists();
-    write_secret(&file, text.as_bytes()).with_context(|| format!("can't write {}", file.display()))?;
+    let passphrase = Passphrase::of(&gateway.tls).context("the passphrase of keys")?;
+    let written = match (&passphrase, PrivateKeyDer::from_pem_slice(text.as_bytes())) {
+        // One that is locked already stays so: it was just seen to open.
+        (Some(_), Ok(key)) => write_certificate(&file, &chain_of(&text), &key, passphrase.as_ref()),
+        _ => write_secret(&file, text.as_bytes()),
+    };
+    written.with_context(|| format!("can't write {}", file.display()))?;
     let now = load::now();
     let warnings: Vec<String> = findings.map(|finding| finding.message.clone()).collect();
     if json {
@@ -75,6 +82,21 @@ pub(super) fn run(
     );
     warnings.iter().for_each(|warning| out.push_str(&format!("    warning: {warning}\n")));
     print(&out)
+}
+
+/// The blocks of certificates.
+fn chain_of(text: &str) -> String {
+    let mut chain = String::new();
+    let mut is_within = false;
+    for line in text.lines() {
+        is_within |= line.starts_with("-----BEGIN CERTIFICATE-----");
+        if is_within {
+            chain.push_str(line);
+            chain.push('\n');
+        }
+        is_within &= !line.starts_with("-----END CERTIFICATE-----");
+    }
+    chain
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
