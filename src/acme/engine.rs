@@ -232,7 +232,19 @@ impl Engine {
             let Some(authority) = session.authority.clone() else {
                 return Ok(Rest { until: i64::MAX, not_ready: Vec::new() });
             };
+            let driver = Driver {
+                authority: &authority,
+                settings: &self.settings,
+                certs: &self.certs,
+                state: &self.state,
+                challenges: &self.challenges,
+                tell: &|progress| {
+                    self.note(&progress);
+                    tell(progress);
+                },
+            };
             if !std::mem::replace(&mut asked, true) {
+                driver.sweep(book).await;
                 self.ask_renewals(&authority, book, &mut session.renewals).await?;
             }
             // One that is under way goes on, whatever is wanted now.
@@ -266,17 +278,6 @@ impl Engine {
             };
             let names = book.ledger().order(order).map_or(0, |order| order.names.len());
             tell(Progress::Ordering { order, names });
-            let driver = Driver {
-                authority: &authority,
-                settings: &self.settings,
-                certs: &self.certs,
-                state: &self.state,
-                challenges: &self.challenges,
-                tell: &|progress| {
-                    self.note(&progress);
-                    tell(progress);
-                },
-            };
             if let Err(fault) = driver.drive(book, order, is_new).await {
                 let Some((until, why)) = fault.limited(now) else { return Err(fault) };
                 let is_placed = book.ledger().order(order).is_some_and(|order| order.url.is_some());

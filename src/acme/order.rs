@@ -71,11 +71,26 @@ impl Driver<'_> {
     pub async fn drive(&self, book: &mut Book, id: OrderId, is_new: bool) -> Result<(), Fault> {
         let Some(order) = book.ledger().order(id).filter(|order| order.is_open()).cloned() else { return Ok(()) };
         let outcome = self.advance(book, &order, is_new).await;
-        if book.ledger().order(id).is_some_and(|order| !order.is_open()) {
-            // Whatever was put up before this process began is in the file.
-            self.take_down(id, Exhibits { records: self.records(id), ..Exhibits::default() }).await;
-        }
+        self.sweep(book).await;
         outcome
+    }
+
+    /// Takes away what orders that have ended left behind, also those of a process that was killed: their keys, and their
+    /// DNS records.
+    pub async fn sweep(&self, book: &Book) {
+        // Before the first order there is none.
+        let Ok(files) = fs::read_dir(self.state.join("orders")) else { return };
+        for path in files.filter_map(Result::ok).map(|file| file.path()) {
+            let id = path.file_stem().and_then(|stem| stem.to_str()?.parse::<OrderId>().ok());
+            let Some(id) = id.filter(|id| book.ledger().order(*id).is_none_or(|order| !order.is_open())) else {
+                continue;
+            };
+            match path.extension().and_then(|ending| ending.to_str()) {
+                Some("key") => self.remove(&path),
+                Some("dns") => self.take_down(id, Exhibits { records: self.records(id), ..Exhibits::default() }).await,
+                _ => {}
+            }
+        }
     }
 
     async fn advance(&self, book: &mut Book, order: &Order, is_new: bool) -> Result<(), Fault> {
@@ -412,7 +427,6 @@ impl Driver<'_> {
             not_before: issued.not_before,
             not_after: issued.not_after,
         })?;
-        self.remove(&path);
         let (names, not_after) = (order.names.clone(), issued.not_after);
         (self.tell)(Progress::Issued { order: order.id, names, file, not_after });
         Ok(())
@@ -439,10 +453,6 @@ impl Driver<'_> {
 
     fn end(&self, book: &mut Book, order: &Order, why: String) -> Result<(), Fault> {
         book.record(Event::Dropped { order: order.id, why: why.clone() })?;
-        // Nothing was signed with it.
-        if !order.finalizing {
-            self.remove(&self.key_file(order.id));
-        }
         (self.tell)(Progress::Dropped { order: order.id, why });
         Ok(())
     }

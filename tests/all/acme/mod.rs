@@ -2,6 +2,7 @@
 
 mod authority;
 mod issue;
+mod kills;
 mod relay;
 
 use std::{

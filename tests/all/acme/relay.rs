@@ -18,18 +18,17 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-/// What happens to one request.
+/// When a request can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The authority answers it.
-    Answered,
-    /// It never reaches the authority.
-    LostOnTheWay,
-    /// The authority answers, and nobody hears it.
-    AnswerLost,
+pub enum Moment {
+    /// On its way to the authority.
+    Before,
+    /// The authority has answered, and nobody has heard it.
+    After,
 }
 
-type Judge = dyn Fn(usize, &str) -> Fate + Send + Sync;
+/// Whether a request goes on at that moment: by its number, and by what it asks for.
+type Judge = dyn Fn(usize, &str, Moment) -> bool + Send + Sync;
 type Rewrite = dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>> + Send + Sync;
 
 /// The relay. It ends with the value.
@@ -45,7 +44,7 @@ struct Shared {
     /// How often each thing was asked for: `POST /order-plz`.
     asked: Mutex<BTreeMap<String, usize>>,
     count: Mutex<usize>,
-    judge: Mutex<Box<Judge>>,
+    judge: Mutex<Arc<Judge>>,
     rewrite: Mutex<Box<Rewrite>>,
     ends: AtomicBool,
 }
@@ -67,7 +66,7 @@ impl Relay {
             server,
             asked: Mutex::default(),
             count: Mutex::new(0),
-            judge: Mutex::new(Box::new(|_, _| Fate::Answered)),
+            judge: Mutex::new(Arc::new(|_, _, _| true)),
             rewrite: Mutex::new(Box::new(|_, _| None)),
             ends: AtomicBool::new(false),
         });
@@ -89,10 +88,10 @@ impl Relay {
         format!("https://{}/dir", self.address)
     }
 
-    /// Says from now on what happens to each request, by its number from 1 on and by what it asks for.
-    pub fn judge(&self, judge: impl Fn(usize, &str) -> Fate + Send + Sync + 'static) {
+    /// Says from now on whether requests go on, which are counted from 1 again.
+    pub fn judge(&self, judge: impl Fn(usize, &str, Moment) -> bool + Send + Sync + 'static) {
         *self.shared.count.lock().unwrap() = 0;
-        *self.shared.judge.lock().unwrap() = Box::new(judge);
+        *self.shared.judge.lock().unwrap() = Arc::new(judge);
     }
 
     /// Gives other answers from now on: by what is asked for, and the authority's answer.
@@ -105,7 +104,7 @@ impl Relay {
         *self.shared.count.lock().unwrap()
     }
 
-    /// How often something was asked for, such as `POST /order-plz`.
+    /// How often something reached the authority, such as `POST /order-plz`.
     pub fn asked(&self, what: &str) -> usize {
         self.shared.asked.lock().unwrap().get(what).copied().unwrap_or(0)
     }
@@ -147,19 +146,19 @@ impl Shared {
             return;
         }
         let what = head.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        *self.asked.lock().unwrap().entry(what.clone()).or_default() += 1;
         let number = {
             let mut count = self.count.lock().unwrap();
             *count += 1;
             *count
         };
-        let fate = (self.judge.lock().unwrap())(number, &what);
-        if fate == Fate::LostOnTheWay {
+        let judge = self.judge.lock().unwrap().clone();
+        if !judge(number, &what, Moment::Before) {
             let _ = raw.shutdown(Shutdown::Both);
             return;
         }
+        *self.asked.lock().unwrap().entry(what.clone()).or_default() += 1;
         let answer = ask(self.to, &self.client, &[head.as_bytes(), &body].concat());
-        if fate == Fate::AnswerLost {
+        if !judge(number, &what, Moment::After) {
             let _ = raw.shutdown(Shutdown::Both);
             return;
         }
