@@ -340,8 +340,15 @@ impl Engine {
         let now = now();
         let mut ended = Vec::new();
         let coverage = book.ledger().coverage(now);
-        for certificate in book.ledger().certificates().filter(|certificate| certificate.ended.is_none()) {
+        for certificate in book.ledger().certificates() {
             let path = self.certs.join(&certificate.file);
+            if certificate.ended.is_some() {
+                // Revoked ones are served until there are others, and no longer.
+                if certificate.names.iter().all(|name| coverage.contains_key(name.as_str())) {
+                    remove(&path)?;
+                }
+                continue;
+            }
             let written = fs::metadata(&path).and_then(|found| found.modified());
             let is_replaced = |name: &String| {
                 let best = coverage.get(name.as_str());
@@ -358,10 +365,8 @@ impl Engine {
         }
         for (certificate, path, why) in ended {
             // First the file: a certificate that is forgotten would never be removed.
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Fault::file(&path, &error)),
-                _ => book.record(Event::Ended { certificate, why: why.to_owned() })?,
-            }
+            remove(&path)?;
+            book.record(Event::Ended { certificate, why: why.to_owned() })?;
         }
         Ok(())
     }
@@ -383,7 +388,8 @@ impl Engine {
             Err(fault) if fault.refused("alreadyRevoked").is_none() => return Err(fault),
             _ => {}
         }
-        book.record(Event::Ended { certificate: id.to_owned(), why: "it was revoked".to_owned() })
+        book.record(Event::Ended { certificate: id.to_owned(), why: "it was revoked".to_owned() })?;
+        self.tidy(&mut book)
     }
 
     fn count(&self, book: &Book, session: &Session, wanted: &[Wanted], now: i64) {
@@ -456,6 +462,14 @@ fn due(ledger: &Ledger, wanted: &[Wanted], now: i64) -> Vec<String> {
 
 fn has_live(ledger: &Ledger, now: i64) -> bool {
     ledger.certificates().any(|certificate| certificate.is_live(now))
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &std::path::Path) -> Result<(), Fault> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::file(path, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a file has been there for a while.

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,6 +23,9 @@ use crate::tls::{Challenges, STATE_FOLDER};
 /// A certificate that lasts less than so many days is told of even if it is good.
 const SOON: i64 = 21;
 
+/// Hosts with the same trouble that are named.
+const SHOWN: usize = 20;
+
 /// What ails a host.
 #[derive(Debug, Serialize)]
 struct Ailment {
@@ -34,7 +38,18 @@ struct Ailment {
     remedy: String,
 }
 
-pub(super) fn run(node: &NodeArgs, host: Option<&str>, offline: bool, json: bool) -> anyhow::Result<ExitCode> {
+/// How hosts are looked at and shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub(in crate::cli) struct How {
+    /// Ask nobody: neither DNS nor the hosts themselves.
+    #[arg(long)]
+    offline: bool,
+    /// Name every host, also where many have the same trouble.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn run(node: &NodeArgs, host: Option<&str>, how: &How, json: bool) -> anyhow::Result<ExitCode> {
     let view = View::open(node)?;
     let only = host.map(|host| Host::parse(host.as_bytes())).transpose()?;
     if let Some(host) = &only
@@ -42,7 +57,7 @@ pub(super) fn run(node: &NodeArgs, host: Option<&str>, offline: bool, json: bool
     {
         anyhow::bail!("no site has the host {host}: `waypost explain http://{host}/` says how it is answered");
     }
-    let tried = if offline { HashMap::new() } else { tried(&view, only.as_ref())? };
+    let tried = if how.offline { HashMap::new() } else { tried(&view, only.as_ref())? };
     let (ailments, hosts) = examine(&view, only.as_ref(), &tried);
     let code = if ailments.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if json {
@@ -62,7 +77,11 @@ pub(super) fn run(node: &NodeArgs, host: Option<&str>, offline: bool, json: bool
     }
     for (ailment, hosts) in &groups {
         // Writing to a String can't fail.
-        let _ = writeln!(out, "{}", hosts.join("\n"));
+        let shown = if how.all { hosts.len() } else { SHOWN.min(hosts.len()) };
+        hosts[..shown].iter().for_each(|host| _ = writeln!(out, "{host}"));
+        if shown < hosts.len() {
+            let _ = writeln!(out, "and {} more (--all)", hosts.len() - shown);
+        }
         let _ = writeln!(out, "    {}: {}", ailment.what, ailment.why);
         let _ = writeln!(out, "    to do: {}\n", ailment.remedy);
     }

@@ -89,9 +89,8 @@ pub(super) enum Command {
     Doctor {
         /// Of this host only.
         host: Option<String>,
-        /// Ask nobody: neither DNS nor the hosts themselves.
-        #[arg(long)]
-        offline: bool,
+        #[command(flatten)]
+        how: doctor::How,
         #[command(flatten)]
         node: NodeArgs,
         /// Print as JSON.
@@ -126,7 +125,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Issue { hosts, node, json } => order::issue(&node, &hosts, json),
         Command::Renew { hosts, all, node, json } => order::renew(&node, &hosts, all, json),
         Command::Revoke { which, reason, node, json } => order::revoke(&node, &which, reason, json),
-        Command::Doctor { host, offline, node, json } => doctor::run(&node, host.as_deref(), offline, json),
+        Command::Doctor { host, how, node, json } => doctor::run(&node, host.as_deref(), &how, json),
         Command::Import { chain, key, name, node, json } => {
             import::run(&node, &chain, key.as_deref(), name.as_deref(), json)
         }

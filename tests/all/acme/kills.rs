@@ -44,10 +44,8 @@ impl Neighbour {
                 let token = line.split(' ').nth(1).and_then(|path| path.strip_prefix(CHALLENGE_PATH)).unwrap_or("");
                 let body = challenges.key_authorization(token).unwrap_or_default();
                 let length = body.len();
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                );
+                let _ =
+                    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
             }
         });
         Neighbour { address, state }
