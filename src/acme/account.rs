@@ -15,7 +15,7 @@ use super::fault::{Fault, plain};
 use super::signed::{AccountKey, Binding, Signer, post};
 use super::transport::{Carrier, Directory, Transport};
 use crate::config::AcmeSettings;
-use crate::tls::write_secret;
+use crate::tls::{Passphrase, seal, unseal, write_secret};
 
 /// Tries again as long as the authority wants another nonce: `instant_acme` does so three times, and authorities may
 /// refuse more. The call is written so that it can be made anew.
@@ -49,7 +49,7 @@ pub(super) struct Authority {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     directory: String,
-    /// PKCS#8, in base64url.
+    /// PEM, locked if there is a passphrase.
     key: String,
     /// The account's URL, once the authority has told it.
     id: Option<String>,
@@ -64,10 +64,10 @@ impl Authority {
     ///
     /// # Errors
     /// If the file can't be used, or the authority does not want us.
-    pub async fn open(settings: &AcmeSettings, state: &Path) -> Result<Self, Fault> {
+    pub async fn open(settings: &AcmeSettings, state: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Fault> {
         let transport = Transport::new(settings)?;
         let path = path_of(state, transport.url());
-        let (mut stored, key) = load(&path, transport.url())?;
+        let (mut stored, key) = load(&path, transport.url(), passphrase)?;
         let directory = transport.directory().await?;
         if let Some(profile) = &settings.profile
             && !directory.meta.profiles.contains_key(profile)
@@ -165,10 +165,10 @@ impl Authority {
 }
 
 /// Forgets that the authority knows the key, after it said that it does not: it is registered again, with the same key.
-pub(super) fn forget(settings: &AcmeSettings, state: &Path) -> Result<(), Fault> {
+pub(super) fn forget(settings: &AcmeSettings, state: &Path, passphrase: Option<&Passphrase>) -> Result<(), Fault> {
     let Some(directory) = &settings.directory else { return Ok(()) };
     let path = path_of(state, directory);
-    let (mut stored, _) = load(&path, directory)?;
+    let (mut stored, _) = load(&path, directory, passphrase)?;
     stored.id = None;
     store(&path, &stored)
 }
@@ -238,14 +238,14 @@ fn path_of(state: &Path, directory: &str) -> PathBuf {
 }
 
 /// The account of the file; a new key, which is on disk, if there is none.
-fn load(path: &Path, directory: &str) -> Result<(Stored, AccountKey), Fault> {
+fn load(path: &Path, directory: &str, passphrase: Option<&Passphrase>) -> Result<(Stored, AccountKey), Fault> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = AccountKey::generate()?;
             let stored = Stored {
                 directory: directory.to_owned(),
-                key: BASE64.encode(key.pkcs8()),
+                key: seal(key.pkcs8(), passphrase).map_err(|error| Fault::file(path, &error))?,
                 id: None,
                 contact: Vec::new(),
             };
@@ -260,7 +260,8 @@ fn load(path: &Path, directory: &str) -> Result<(Stored, AccountKey), Fault> {
         Fault::Local(format!("{name} holds no account: put it back from a backup, or remove it to begin a new account"))
     };
     let stored: Stored = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-    let key = BASE64.decode(&stored.key).ok().and_then(AccountKey::from_pkcs8).ok_or_else(damaged)?;
+    let key = unseal(&stored.key, passphrase).map_err(|error| Fault::file(path, &error))?;
+    let key = AccountKey::from_pkcs8(key).ok_or_else(damaged)?;
     Ok((stored, key))
 }
 

@@ -28,12 +28,13 @@ use super::order::{Driver, certificate, identifier};
 use super::preflight::preflight;
 use super::schedule::{Batch, Step, Wanted, due_at, next};
 use super::transport::now;
-use crate::config::Gateway;
-use crate::tls::{Challenges, STATE_FOLDER};
+use crate::config::{AcmeSettings, Gateway, TlsSettings};
+use crate::tls::{Challenges, Passphrase, STATE_FOLDER};
 
 /// Orders certificates for the names that are wanted.
 pub struct Engine {
-    settings: crate::config::AcmeSettings,
+    settings: AcmeSettings,
+    tls: TlsSettings,
     /// The folder of certificates.
     certs: PathBuf,
     /// The folder of states.
@@ -102,6 +103,7 @@ impl Engine {
     ) -> Self {
         Engine {
             settings: gateway.acme.clone(),
+            tls: gateway.tls.clone(),
             certs: gateway.certs.clone(),
             state: gateway.certs.join(STATE_FOLDER),
             challenges,
@@ -194,7 +196,7 @@ impl Engine {
         match &done {
             Err(fault) if fault.refused("accountDoesNotExist").is_some() => {
                 session.authority = None;
-                account::forget(&self.settings, &self.state)?;
+                account::forget(&self.settings, &self.state, self.passphrase()?.as_ref())?;
             }
             // The directory may have moved.
             Err(Fault::Unreachable(_) | Fault::Senseless(_) | Fault::Settings(_)) => session.authority = None,
@@ -213,6 +215,7 @@ impl Engine {
         tell: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Rest, Fault> {
         self.tidy(book)?;
+        let passphrase = self.passphrase()?;
         let mut asked = false;
         loop {
             let now = now();
@@ -225,7 +228,8 @@ impl Engine {
             let due: Vec<String> = due(book.ledger(), &wanted, now);
             let is_open = book.ledger().open_order().is_some();
             if session.authority.is_none() && (is_open || !due.is_empty() || has_live(book.ledger(), now)) {
-                let authority = Authority::open(&self.settings, &self.state).await?;
+                let passphrase = self.passphrase()?;
+                let authority = Authority::open(&self.settings, &self.state, passphrase.as_ref()).await?;
                 self.challenges.set_thumbprint(Some(authority.thumbprint()))?;
                 session.authority = Some(Arc::new(authority));
             }
@@ -238,6 +242,7 @@ impl Engine {
                 certs: &self.certs,
                 state: &self.state,
                 challenges: &self.challenges,
+                passphrase: passphrase.as_ref(),
                 tell: &|progress| {
                     self.note(&progress);
                     tell(progress);
@@ -289,6 +294,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// What keys are locked with, now.
+    fn passphrase(&self) -> Result<Option<Passphrase>, Fault> {
+        Passphrase::of(&self.tls).map_err(|error| Fault::Settings(format!("[tls] passphrase-file: {error}")))
     }
 
     /// Asks the authority when it would like certificates to be renewed (RFC 9773), those whose time to be asked about
@@ -382,7 +392,8 @@ impl Engine {
         let known = known.ok_or_else(|| Fault::Local(format!("the ledger knows no certificate {id}")))?;
         let path = self.certs.join(&known.file);
         let der = certificate(&path).ok_or_else(|| Fault::Local(format!("{} holds no certificate", path.display())))?;
-        let authority = Authority::open(&self.settings, &self.state).await?;
+        let passphrase = self.passphrase()?;
+        let authority = Authority::open(&self.settings, &self.state, passphrase.as_ref()).await?;
         let request = RevocationRequest { certificate: &der, reason: Some(reason) };
         match retried!(authority.account.revoke(&request)) {
             Err(fault) if fault.refused("alreadyRevoked").is_none() => return Err(fault),

@@ -27,7 +27,7 @@ use super::fault::{Fault, Refusal};
 use super::ledger::{Event, Failure, Order, OrderId};
 use super::transport::now;
 use crate::config::{AcmeSettings, Challenge};
-use crate::tls::{ACME_FOLDER, Challenges, check_issued, make_secret_folder, write_secret};
+use crate::tls::{ACME_FOLDER, Challenges, Passphrase, check_issued, make_secret_folder, seal, unseal, write_secret};
 
 /// What it takes to drive orders.
 pub(super) struct Driver<'a> {
@@ -38,6 +38,8 @@ pub(super) struct Driver<'a> {
     /// The folder of states.
     pub state: &'a Path,
     pub challenges: &'a Challenges,
+    /// What keys are locked with.
+    pub passphrase: Option<&'a Passphrase>,
     pub tell: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -381,10 +383,11 @@ impl Driver<'_> {
             |error: rcgen::Error| Fault::Local(format!("no request for a certificate could be made: {error}"));
         let path = self.key_file(order.id);
         let key = match fs::read_to_string(&path) {
-            Ok(pem) => KeyPair::from_pem(&pem).map_err(unusable)?,
+            Ok(sealed) => self.key_pair(&path, &sealed)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(unusable)?;
-                self.write(&path, key.serialize_pem().as_bytes())?;
+                let sealed = seal(key.serialized_der(), self.passphrase).map_err(|error| Fault::file(&path, &error))?;
+                self.write(&path, sealed.as_bytes())?;
                 key
             }
             Err(error) => return Err(Fault::file(&path, &error)),
@@ -398,6 +401,13 @@ impl Driver<'_> {
         retried!(remote.finalize_csr(request.der()))
     }
 
+    fn key_pair(&self, path: &Path, sealed: &str) -> Result<KeyPair, Fault> {
+        let key = unseal(sealed, self.passphrase).map_err(|error| Fault::file(path, &error))?;
+        let unusable =
+            |error: rcgen::Error| Fault::Local(format!("{}: its key can't be used: {error}", path.display()));
+        KeyPair::from_pkcs8_der_and_sign_algo(&key.into(), &PKCS_ECDSA_P256_SHA256).map_err(unusable)
+    }
+
     /// Puts the certificate into its file, if it is what was ordered.
     async fn collect(&self, book: &mut Book, order: &Order, remote: &mut instant_acme::Order) -> Result<(), Fault> {
         let chain = match retried!(remote.certificate())? {
@@ -405,20 +415,21 @@ impl Driver<'_> {
             None => return Err(Fault::Senseless("it issued a certificate and has none".to_owned())),
         };
         let path = self.key_file(order.id);
-        let key = match fs::read_to_string(&path) {
-            Ok(key) => key,
+        let sealed = match fs::read_to_string(&path) {
+            Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.end(book, order, format!("its key is gone: {}", path.display()));
             }
             Err(error) => return Err(Fault::file(&path, &error)),
         };
-        let issued = match check_issued(&chain, &key, &order.names, now()) {
+        let key = self.key_pair(&path, &sealed)?;
+        let issued = match check_issued(&chain, &key.serialize_pem(), &order.names, now()) {
             Ok(issued) => issued,
             Err(why) => return self.end(book, order, format!("the certificate that was issued is no good: {why}")),
         };
         let file = format!("{ACME_FOLDER}/{}", file_name(order));
         let target = self.certs.join(&file);
-        write_secret(&target, format!("{}\n{}\n", chain.trim(), key.trim()).as_bytes())
+        write_secret(&target, format!("{}\n{}\n", chain.trim(), sealed.trim()).as_bytes())
             .map_err(|error| Fault::file(&target, &error))?;
         book.record(Event::Issued {
             order: order.id,

@@ -31,17 +31,42 @@ pub fn write_certificate(
     passphrase: Option<&Passphrase>,
 ) -> io::Result<()> {
     let refused = || io::Error::new(io::ErrorKind::InvalidInput, "this key is of no kind that can be used for TLS");
-    let key = pkcs8(key).ok_or_else(refused)?;
-    let key = match passphrase {
-        None => pem::encode("PRIVATE KEY", &key),
-        Some(passphrase) => {
-            let locked = pbes2::lock(&key, passphrase.as_bytes());
-            pem::encode(LOCKED, &locked.map_err(|_| io::Error::other("the key can't be locked"))?)
-        }
-    };
+    let key = seal(&pkcs8(key).ok_or_else(refused)?, passphrase)?;
     let end = if chain.ends_with('\n') { "" } else { "\n" };
     write_secret(path, format!("{chain}{end}{key}").as_bytes())
 }
+
+/// A key (PKCS#8) as PEM, locked if there is a passphrase.
+///
+/// # Errors
+/// If the system has no random numbers.
+pub fn seal(pkcs8: &[u8], passphrase: Option<&Passphrase>) -> io::Result<String> {
+    let Some(passphrase) = passphrase else { return Ok(pem::encode(PLAIN, pkcs8)) };
+    let locked = pbes2::lock(pkcs8, passphrase.as_bytes());
+    Ok(pem::encode(LOCKED, &locked.map_err(|_| io::Error::other("the key can't be locked"))?))
+}
+
+/// The key (PKCS#8) that [`seal`] made PEM of, now or when there was no passphrase yet.
+///
+/// # Errors
+/// If it is no such key, or locked with another passphrase.
+pub fn unseal(text: &str, passphrase: Option<&Passphrase>) -> io::Result<Vec<u8>> {
+    let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let blocks = pem::blocks(text.as_bytes());
+    let of = |label: &str| blocks.iter().find(|block| block.label == label).and_then(pem::decode);
+    if let Some(key) = of(PLAIN) {
+        return Ok(key);
+    }
+    let locked = of(LOCKED).ok_or_else(|| wrong("it holds no key"))?;
+    let no_passphrase = "its key is locked: name the passphrase ([tls] passphrase-file, or WAYPOST_PASSPHRASE)";
+    let passphrase = passphrase.ok_or_else(|| wrong(no_passphrase))?;
+    let mut rounds = pbes2::MAX_ROUNDS;
+    pbes2::unlock(&locked, passphrase.as_bytes(), &mut rounds)
+        .map_err(|_| wrong("its key is locked with another passphrase"))
+}
+
+/// The label of a key that is not locked.
+const PLAIN: &str = "PRIVATE KEY";
 
 /// The label of a key that is locked.
 pub(super) const LOCKED: &str = "ENCRYPTED PRIVATE KEY";

@@ -64,7 +64,7 @@ use store::Store;
 pub use challenges::{ACME_TLS, Challenges};
 pub use inventory::{CertInfo, Inventory, inventory};
 pub use issued::{Issued, check_issued};
-pub use keyfile::{make_secret_folder, write_certificate, write_secret};
+pub use keyfile::{make_secret_folder, seal, unseal, write_certificate, write_secret};
 pub use passphrase::Passphrase;
 pub use policy::provider;
 pub use store::{ACME_FOLDER, CertReport, STATE_FOLDER};
