@@ -3,6 +3,7 @@
 mod inventory;
 mod loading;
 mod locked;
+mod resuming;
 mod serving;
 
 use std::{
