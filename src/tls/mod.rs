@@ -27,6 +27,7 @@ mod index;
 mod inventory;
 mod issued;
 mod keyfile;
+mod ocsp;
 mod passphrase;
 mod pbes2;
 mod pem;
@@ -34,6 +35,7 @@ mod policy;
 mod proofs;
 mod resolver;
 mod signature;
+mod staples;
 mod store;
 mod tickets;
 

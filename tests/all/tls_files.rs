@@ -289,7 +289,7 @@ fn a_preview_gets_a_development_certificate_of_its_own() {
         ("aka-c.example", "localhost"),
     ] {
         let name = asked.to_owned().try_into().unwrap();
-        let mut client = rustls::ClientConnection::new(tls(&TLS13, &["http/1.1"]), name).unwrap();
+        let mut client = ClientConnection::new(tls(&TLS13, &["http/1.1"]), name).unwrap();
         let mut stream = TcpStream::connect(running.https[0]).unwrap();
         while client.is_handshaking() {
             client.complete_io(&mut stream).unwrap();

@@ -5,6 +5,7 @@ mod loading;
 mod locked;
 mod resuming;
 mod serving;
+mod stapling;
 
 use std::{
     fs,
