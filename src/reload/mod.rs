@@ -261,7 +261,7 @@ impl Reloader {
                     continue;
                 }
                 told = signals.recv() => told,
-                () = sleep(pause(&watcher)), if self.watch => None,
+                () = sleep(pause(&watcher)) => None,
             };
             cause = Cause::Watch;
             if let Some(signal) = told {
@@ -277,6 +277,8 @@ impl Reloader {
             if cause == Cause::Asked {
                 // Reported where it happened.
                 let _ = self.reload(cause);
+            } else {
+                self.follow_fleet();
             }
             return;
         }
@@ -295,6 +297,14 @@ impl Reloader {
             if files == before {
                 return;
             }
+        }
+    }
+
+    /// Reads what a fleet shares and no operator writes: it is no change that somebody has to ask for.
+    fn follow_fleet(&self) {
+        self.challenges.reload();
+        if let Some(certificates) = &self.certificates {
+            certificates.tls.refresh_tickets();
         }
     }
 

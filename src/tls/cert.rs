@@ -6,7 +6,10 @@ use compact_str::CompactString;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::{extensions::GeneralName, prelude::*, public_key::PublicKey};
 
-use super::signature;
+use super::{
+    der::{Reader, tag},
+    signature,
+};
 
 /// A certificate, as far as choosing and checking it takes.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub(super) struct Cert {
     pub is_ca: bool,
     subject: Range<usize>,
     issuer: Range<usize>,
+    serial: Range<usize>,
+    /// Whether its issuer lets it sign OCSP responses.
+    pub signs_ocsp: bool,
     public_key: Range<usize>,
     key_id: Option<Range<usize>>,
     issuer_key_id: Option<Range<usize>>,
@@ -78,6 +84,8 @@ impl Cert {
             is_ca: parsed.is_ca(),
             subject,
             issuer,
+            serial: within(parsed.raw_serial()),
+            signs_ocsp: matches!(parsed.extended_key_usage(), Ok(Some(usage)) if usage.value.ocsp_signing),
             public_key: within(parsed.public_key().raw),
             key_id,
             issuer_key_id,
@@ -90,6 +98,18 @@ impl Cert {
     /// Its public key, a SubjectPublicKeyInfo.
     pub fn public_key(&self) -> &[u8] {
         &self.der[self.public_key.clone()]
+    }
+
+    /// The bits of its public key, without what says of which kind they are.
+    pub fn key_bits(&self) -> Option<&[u8]> {
+        let mut parts = Reader::new(signature::content(self.public_key())?);
+        parts.take(tag::SEQUENCE)?;
+        parts.bits()
+    }
+
+    /// Its serial number, the content of an INTEGER.
+    pub fn serial(&self) -> &[u8] {
+        &self.der[self.serial.clone()]
     }
 
     /// Whose it is, as DER.

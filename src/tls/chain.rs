@@ -26,6 +26,11 @@ impl<'a> Issuers<'a> {
         Issuers(by_subject)
     }
 
+    /// Who signed a certificate, a root or not.
+    pub fn of(&self, leaf: &Cert) -> Option<&'a Arc<Cert>> {
+        self.0.get(leaf.issuer()).into_iter().flatten().copied().find(|issuer| leaf.is_issued_by(issuer))
+    }
+
     /// What follows `leaf` in its chain, in the order that TLS wants, whatever the order of the files; and whether the
     /// chain is complete: it ends where a root follows, of the folder or of those that browsers know. `beside` are the
     /// certificates of the same file, which come first. Roots are left out: clients have them.

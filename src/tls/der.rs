@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
 fn split(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let (&[tag, first], _) = bytes.split_first_chunk::<2>()?;
     let (start, length) = match first {
-        short @ 0..0x80 => (2, usize::from(short)),
+        short @ 0..=0x7F => (2, usize::from(short)),
         long @ 0x81..=0x84 => {
             let digits = bytes.get(2..2 + usize::from(long & 0x7F))?;
             (2 + digits.len(), digits.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)))

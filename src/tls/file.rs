@@ -14,6 +14,7 @@ use rustls::{
 use super::{
     cert::Cert,
     keyfile::LOCKED,
+    ocsp::{MAX_RESPONSE, Response, is_response},
     passphrase::Passphrase,
     pbes2::{Locked, MAX_ROUNDS, unlock},
     pem::{Block, blocks, decode},
@@ -29,8 +30,8 @@ const MAX_FILE: u64 = 16 << 20;
 /// Largest file that is looked at to see whether it holds PEM, in bytes.
 const MAX_GUESSED: u64 = 1 << 20;
 
-/// Endings of files that hold PEM, or are faulty. Others may (any file with a block is read) or may not: notes, PKCS#12.
-const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "chain", "fullchain", "bundle", "ca-bundle"];
+/// Endings of files that hold PEM (or an OCSP response), or are faulty. Others may (any file with a block is read) or may not: notes, PKCS#12.
+const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "chain", "fullchain", "bundle", "ca-bundle", "ocsp"];
 
 /// Endings of files that are not read whatever they hold: documents, and what editors and tools leave or are just
 /// writing.
@@ -62,6 +63,8 @@ fn ends_in(name: &str, endings: &[&str]) -> bool {
 pub(super) struct CertFile {
     pub certs: Vec<Arc<Cert>>,
     pub keys: Vec<Key>,
+    /// What a responder says of a certificate.
+    pub response: Option<Response>,
     /// What is wrong with the file by itself.
     pub findings: Vec<Diagnostic>,
     /// Whether it has a key that only a passphrase opens.
@@ -102,6 +105,7 @@ impl CertFile {
             Err(error) => Err(error),
         };
         match bytes {
+            Ok((bytes, _)) if is_response(name) => CertFile::read_response(&bytes, name),
             Ok((bytes, _)) if !must && memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() => alien,
             Ok((bytes, mode)) => {
                 let mut file = CertFile::parse(&bytes, name, passphrase);
@@ -116,6 +120,25 @@ impl CertFile {
                 };
                 unreadable(format!("this file can't be read: {error}"), hint)
             }
+        }
+    }
+
+    /// Reads an OCSP response.
+    fn read_response(bytes: &[u8], name: &Arc<str>) -> Self {
+        let response = match bytes.len() as u64 > MAX_RESPONSE {
+            true => Err("this OCSP response is larger than any that is stapled"),
+            false => Response::parse(bytes),
+        };
+        let hint = "write it as `openssl ocsp -respout FILE` does, or remove it; it is not stapled";
+        CertFile {
+            findings: response
+                .as_ref()
+                .err()
+                .map(|&why| finding("bad-ocsp", name, 1, why).hint(hint).warning())
+                .into_iter()
+                .collect(),
+            response: response.ok(),
+            ..CertFile::default()
         }
     }
 

@@ -5,12 +5,14 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 use compact_str::CompactString;
 use rustls::{SignatureAlgorithm, SignatureScheme, sign::CertifiedKey};
 
-use super::cert::Cert;
+use super::{cert::Cert, ocsp::Staple};
 
 /// A certificate with its chain and key, ready to be served.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub certified: Arc<CertifiedKey>,
+    /// The same with what a responder says of it.
+    pub stapled: Option<Stapled>,
     pub leaf: Arc<Cert>,
     /// When the first certificate of the chain expires, in Unix seconds.
     pub chain_not_after: i64,
@@ -20,6 +22,17 @@ pub(super) struct Entry {
     pub is_acme: bool,
     /// Which of [`SCHEMES`] the key signs with, as bits.
     schemes: u16,
+}
+
+/// A certificate with an OCSP response.
+#[derive(Debug)]
+pub(super) struct Stapled {
+    certified: Arc<CertifiedKey>,
+    /// When the response begins and ends to be good, Unix seconds.
+    from: i64,
+    pub until: i64,
+    /// The file of the response.
+    pub file: Arc<str>,
 }
 
 /// Schemes that keys of any kind sign with, in the order of the bits of [`Entry::schemes`].
@@ -45,7 +58,23 @@ impl Entry {
     ) -> Self {
         let signs = |scheme: &SignatureScheme| certified.key.choose_scheme(&[*scheme]).is_some();
         let schemes = SCHEMES.iter().enumerate().filter(|(_, scheme)| signs(scheme)).map(|(bit, _)| 1 << bit).sum();
-        Entry { certified: Arc::new(certified), leaf, chain_not_after, file, is_acme, schemes }
+        Entry { certified: Arc::new(certified), stapled: None, leaf, chain_not_after, file, is_acme, schemes }
+    }
+
+    /// The same, with a response to be stapled while it is good.
+    pub fn with_staple(mut self, staple: Staple) -> Self {
+        let Staple { der, from, until, file } = staple;
+        let certified = CertifiedKey { ocsp: Some(der), ..CertifiedKey::clone(&self.certified) };
+        self.stapled = Some(Stapled { certified: Arc::new(certified), from, until, file });
+        self
+    }
+
+    /// What is served at `now` (Unix seconds).
+    pub fn certified_at(&self, now: i64) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            Some(stapled) if stapled.from <= now && now <= stapled.until => &stapled.certified,
+            _ => &self.certified,
+        }
     }
 
     /// Whether a client that offers these schemes can check it.

@@ -40,6 +40,8 @@ pub struct CertInfo {
     pub not_before: i64,
     /// When it, or the first of its chain, ends to be, Unix seconds.
     pub not_after: i64,
+    /// Until when the OCSP response is good that is stapled to it, Unix seconds, if there is one.
+    pub ocsp_until: Option<i64>,
     /// Whether the gateway got it by itself.
     pub is_acme: bool,
     /// What is wrong with it, or with its key.
@@ -102,6 +104,7 @@ fn info(index: &Index, entry: &Arc<Entry>, now: i64) -> CertInfo {
         sha256: digest(&SHA256, &leaf.der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
         not_before: leaf.not_before,
         not_after: entry.chain_not_after,
+        ocsp_until: entry.stapled.as_ref().map(|stapled| stapled.until).filter(|&until| now <= until),
         is_acme: entry.is_acme,
         problems: Vec::new(),
     }

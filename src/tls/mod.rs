@@ -27,6 +27,7 @@ mod index;
 mod inventory;
 mod issued;
 mod keyfile;
+mod ocsp;
 mod passphrase;
 mod pbes2;
 mod pem;
@@ -34,7 +35,9 @@ mod policy;
 mod proofs;
 mod resolver;
 mod signature;
+mod staples;
 mod store;
+mod tickets;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +52,7 @@ use std::{
 use arc_swap::ArcSwap;
 use compact_str::CompactString;
 use jiff::Timestamp;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::ProducesTickets};
 
 use crate::config::{Diagnostic, Gateway, TlsMode, readable_host};
 use crate::model::HostPattern;
@@ -60,6 +63,7 @@ use index::Index;
 use proofs::Proofs;
 use resolver::Resolver;
 use store::Store;
+use tickets::Tickets;
 
 pub use challenges::{ACME_TLS, Challenges};
 pub use inventory::{CertInfo, Inventory, inventory};
@@ -110,6 +114,8 @@ pub struct Tls {
     resolver: Arc<Resolver>,
     config: ServerConfig,
     proofs: Proofs,
+    /// Those that a fleet shares.
+    tickets: Option<Arc<Tickets>>,
     metrics: Arc<Metrics>,
 }
 
@@ -131,7 +137,7 @@ impl Tls {
             return Err(TlsError::NoFolder(gateway.certs.clone()));
         }
         let mut store = Store::new(gateway);
-        let report = store.load(now())?;
+        let mut report = store.load(now())?;
         if let Some(faults) = unusable(&report.diagnostics) {
             return Err(TlsError::Unusable(faults));
         }
@@ -141,10 +147,13 @@ impl Tls {
             TlsMode::Production => None,
         };
         let resolver = Arc::new(Resolver { index: ArcSwap::new(store.index().clone()), development });
-        let config = policy::server_config(gateway.tls.policy, resolver.clone())?;
+        let tickets = gateway.tls.ticket_keys.as_deref().map(|path| Tickets::open(path, now));
+        report.diagnostics.extend(tickets.iter().flat_map(|tickets| tickets.findings()));
+        let shared = tickets.clone().map(|tickets| tickets as Arc<dyn ProducesTickets>);
+        let config = policy::server_config(gateway.tls.policy, resolver.clone(), shared)?;
         let folder = gateway.certs.clone();
         let proofs = Proofs::new(challenges, knows);
-        let tls = Tls { folder, mode, store: Mutex::new(store), resolver, config, proofs, metrics };
+        let tls = Tls { folder, mode, store: Mutex::new(store), resolver, config, proofs, tickets, metrics };
         tls.publish(&report);
         Ok((tls, report))
     }
@@ -174,12 +183,21 @@ impl Tls {
     /// If the folder can't be read; then everything stays as it was.
     pub fn reload(&self) -> io::Result<CertReport> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = store.load(now()).inspect_err(|_| self.metrics.certificates().set_unreadable())?;
+        self.refresh_tickets();
+        let mut report = store.load(now()).inspect_err(|_| self.metrics.certificates().set_unreadable())?;
+        report.diagnostics.extend(self.tickets.iter().flat_map(|tickets| tickets.findings()));
         if report.read > 0 || report.removed > 0 {
             self.resolver.index.store(store.index().clone());
         }
         self.publish(&report);
         Ok(report)
+    }
+
+    /// Looks whether the fleet has another key of session tickets, and makes one if it is due. A reload does so too.
+    pub fn refresh_tickets(&self) {
+        if let Some(tickets) = &self.tickets {
+            tickets.refresh();
+        }
     }
 
     /// What is served now, and what is wrong with it, as of the last reload.
@@ -248,6 +266,7 @@ impl Tls {
 pub fn check<'a>(gateway: &Gateway, hosts: impl IntoIterator<Item = &'a HostPattern>) -> io::Result<CertReport> {
     let mut store = Store::new(gateway);
     let mut report = store.load(now())?;
+    report.diagnostics.extend(gateway.tls.ticket_keys.as_deref().map(tickets::check).unwrap_or_default());
     report.diagnostics.extend(uncovered(store.index(), &gateway.certs, gateway.tls.mode, hosts));
     Ok(report)
 }

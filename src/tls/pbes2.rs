@@ -30,11 +30,11 @@ pub(super) enum Locked {
 
 /// Rounds of PBKDF2 that may be done for one file: a second or so. OpenSSL does 2,048 for a key unless it is told
 /// otherwise.
-pub(super) const MAX_ROUNDS: u32 = 4_000_000;
+pub(super) const MAX_ROUNDS: u32 = 2_000_000;
 
 /// Rounds for a key that is written. The passphrase is for machines, so it can be as long as it takes not to be guessed;
 /// and a node has to open forty of them before it serves anybody.
-const ROUNDS: u32 = 100_000;
+const ROUNDS: u32 = 20_000;
 
 const PBES2: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x05, 0x0D];
 const PBKDF2: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x05, 0x0C];
@@ -88,8 +88,8 @@ pub(super) fn lock(pkcs8: &[u8], passphrase: &[u8]) -> Result<Vec<u8>, Unspecifi
     let iv: &[u8] = (&context).try_into()?;
     let oid = |oid: &[u8]| value(tag::OID, &[oid]);
     let sequence = |parts: &[&[u8]]| value(tag::SEQUENCE, parts);
-    // Three bytes hold it, and the first is below 0x80.
-    let count = value(tag::INTEGER, &[&ROUNDS.to_be_bytes()[1..]]);
+    // Two bytes hold it, and the first is below 0x80.
+    let count = value(tag::INTEGER, &[&ROUNDS.to_be_bytes()[2..]]);
     let hash = sequence(&[&oid(HMAC_SHA256), &value(tag::NULL, &[])]);
     let derivation = sequence(&[&oid(PBKDF2), &sequence(&[&value(tag::OCTET_STRING, &[&salt]), &count, &hash])]);
     let encryption = sequence(&[&oid(AES_256_CBC), &value(tag::OCTET_STRING, &[iv])]);
@@ -170,7 +170,7 @@ mod tests {
                 let place = place % bytes.len();
                 bytes[place] = byte;
             }
-            let _ = unlock(&bytes, b"secret", &mut 100_001);
+            let _ = unlock(&bytes, b"secret", &mut (ROUNDS + 1));
         }
     }
 }

@@ -9,7 +9,7 @@ use rustls::{
         CryptoProvider,
         aws_lc_rs::{self, Ticketer, cipher_suite as suite, kx_group as group},
     },
-    server::{ResolvesServerCert, StoresServerSessions},
+    server::{ProducesTickets, ResolvesServerCert, StoresServerSessions},
     version::{TLS12, TLS13},
 };
 
@@ -48,10 +48,11 @@ pub fn provider() -> CryptoProvider {
     }
 }
 
-/// The settings of a server by a policy, without ALPN.
+/// The settings of a server by a policy, without ALPN. `tickets` are those that a fleet shares, if it does.
 pub(super) fn server_config(
     policy: TlsPolicy,
     resolver: Arc<dyn ResolvesServerCert>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, TlsError> {
     let versions: &[_] = match policy {
         TlsPolicy::Intermediate => &[&TLS13, &TLS12],
@@ -63,7 +64,10 @@ pub(super) fn server_config(
         .with_cert_resolver(resolver);
     config.ignore_client_order = true;
     config.session_storage = Arc::new(Sessions::new());
-    config.ticketer = Ticketer::new()?;
+    config.ticketer = match tickets {
+        Some(tickets) => tickets,
+        None => Ticketer::new()?,
+    };
     config.send_tls13_tickets = TICKETS;
     // A replayed request is a request that nobody made.
     config.max_early_data_size = 0;

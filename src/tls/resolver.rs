@@ -24,8 +24,9 @@ impl ResolvesServerCert for Resolver {
         // rustls has checked it and made it lower-case. A trailing dot is against RFC 6066, and harmless.
         let name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name));
         let offered = hello.signature_schemes();
-        match self.index.load().pick(name, offered, UnixTime::now().as_secs() as i64) {
-            Some(entry) => Some(entry.certified.clone()),
+        let now = UnixTime::now().as_secs() as i64;
+        match self.index.load().pick(name, offered, now) {
+            Some(entry) => Some(entry.certified_at(now).clone()),
             None => self.development.as_ref()?.certificate(name, offered),
         }
     }

@@ -15,9 +15,10 @@ use rustls::sign::CertifiedKey;
 use super::{
     cert::Cert,
     chain::Issuers,
-    file::{CERTIFICATE, CertFile, Key, block_finding, may_hold_certificates, must_hold_certificates},
+    file::{CERTIFICATE, CertFile, Key, block_finding, finding, may_hold_certificates, must_hold_certificates},
     index::{Entry, Index},
     passphrase::Keeper,
+    staples::Staples,
 };
 use crate::config::{Diagnostic, Gateway, Severity, Stamp};
 use crate::routing::scan;
@@ -137,6 +138,7 @@ impl Store {
     pub fn diagnostics(&self, now: i64) -> Vec<Diagnostic> {
         let mut diagnostics = [self.passphrase.findings(), &self.findings].concat();
         diagnostics.extend(self.index.entries().iter().filter_map(|entry| self.dates(entry, now)));
+        diagnostics.extend(self.index.entries().iter().filter_map(|entry| stale_staple(entry, now)));
         diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         diagnostics
     }
@@ -188,6 +190,8 @@ impl Store {
         let public_keys: HashSet<&[u8]> =
             contents().flat_map(|content| &content.certs).map(|cert| cert.public_key()).collect();
 
+        let staples =
+            Staples::new(self.files.values().filter_map(|file| Some((&file.name, file.content.response.as_ref()?))));
         let mut findings = Vec::new();
         // By leaf: the same one may stand in several files (`cert.pem` and `fullchain.pem`), and the longest chain wins.
         let mut live: HashMap<&[u8], Arc<Entry>> = HashMap::new();
@@ -210,6 +214,10 @@ impl Store {
                     Some(key) => {
                         let (entry, fault) = entry((name, *is_acme), leaf, key, &issuers, &content.certs);
                         faults.extend(fault);
+                        let entry = match issuers.of(leaf).and_then(|issuer| staples.of(leaf, issuer)) {
+                            Some(staple) => entry.with_staple(staple),
+                            None => entry,
+                        };
                         entries.push(Arc::new(entry));
                     }
                     // The chain of another leaf, which may well name hosts.
@@ -227,6 +235,7 @@ impl Store {
             of_files.push((entries, healthy));
             findings.append(&mut faults);
         }
+        findings.extend(staples.into_findings());
         for (entries, _) in &of_files {
             for entry in entries {
                 let known = live.entry(&entry.leaf.der).or_insert_with(|| entry.clone());
@@ -281,6 +290,15 @@ impl Store {
         };
         Some(found)
     }
+}
+
+/// What is wrong with the response of a certificate at `now` (Unix seconds).
+fn stale_staple(entry: &Entry, now: i64) -> Option<Diagnostic> {
+    let stapled = entry.stapled.as_ref().filter(|stapled| stapled.until < now)?;
+    let message = format!("this OCSP response{} was good until {}", of_names(&entry.leaf), date(stapled.until));
+    Some(
+        finding("expired-ocsp", &stapled.file, 1, message).hint("fetch it again; it is not stapled any more").warning(),
+    )
 }
 
 fn entry(

@@ -3,7 +3,9 @@
 mod inventory;
 mod loading;
 mod locked;
+mod resuming;
 mod serving;
+mod stapling;
 
 use std::{
     fs,
