@@ -1,7 +1,12 @@
 //! The account at an authority: its key is made once, is on disk before anything is signed with it, and is registered as
 //! often as it takes: to an authority, a key that it knows is the same account.
 
-use std::{fs, io, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as BASE64, Engine};
@@ -10,6 +15,7 @@ use instant_acme::{Account, Identifier, OrderStatus};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::fault::{Fault, plain};
 use super::signed::{AccountKey, Binding, Signer, post};
@@ -18,18 +24,25 @@ use crate::config::AcmeSettings;
 use crate::tls::{Passphrase, seal, unseal, write_secret};
 
 /// Tries again as long as the authority wants another nonce: `instant_acme` does so three times, and authorities may
-/// refuse more. The call is written so that it can be made anew.
+/// refuse more. What is `safe` to ask twice is asked again, too, when an answer is lost: an order of 100 names takes
+/// hundreds of requests. The call is written so that it can be made anew.
 macro_rules! retried {
-    ($call:expr) => {{
-        let mut rounds = crate::acme::account::ROUNDS;
+    (safe $call:expr) => {
+        retried!(crate::acme::account::LOSSES, $call)
+    };
+    ($call:expr) => {
+        retried!(0, $call)
+    };
+    ($losses:expr, $call:expr) => {{
+        let mut retries = crate::acme::account::Retries::new($losses);
         loop {
             match $call.await {
-                Err(instant_acme::Error::Api(problem))
-                    if rounds > 0 && crate::acme::account::is_bad_nonce(&problem) =>
-                {
-                    rounds -= 1;
+                Ok(done) => break Ok(done),
+                Err(error) => {
+                    if let Err(fault) = retries.after(error).await {
+                        break Err(fault);
+                    }
                 }
-                done => break done.map_err(crate::acme::fault::Fault::from),
             }
         }
     }};
@@ -91,7 +104,7 @@ impl Authority {
         let account = builder.from_parts(id.clone(), secret, transport.url().to_owned()).await?;
         if stored.contact != settings.contact {
             let contact: Vec<&str> = settings.contact.iter().map(String::as_str).collect();
-            retried!(account.update_contacts(&contact))?;
+            retried!(safe account.update_contacts(&contact))?;
             stored.contact.clone_from(&settings.contact);
             store(&path, &stored)?;
         }
@@ -173,13 +186,44 @@ pub(super) fn forget(settings: &AcmeSettings, state: &Path, passphrase: Option<&
     store(&path, &stored)
 }
 
-/// How often [`retried`] tries again.
-pub(super) const ROUNDS: u32 = 8;
-
-/// Whether the authority wants another nonce.
-pub(super) fn is_bad_nonce(problem: &instant_acme::Problem) -> bool {
-    problem.r#type.as_deref().is_some_and(|kind| kind.ends_with(":badNonce"))
+/// What may still be tried again.
+pub(super) struct Retries {
+    nonces: u32,
+    losses: u32,
 }
+
+impl Retries {
+    /// `losses` is how many answers may be lost.
+    pub fn new(losses: u32) -> Self {
+        Retries { nonces: NONCES, losses }
+    }
+
+    /// Returns when it is time to try again after an error.
+    ///
+    /// # Errors
+    /// If that makes no sense: why.
+    pub async fn after(&mut self, error: impl Into<Fault>) -> Result<(), Fault> {
+        let fault = error.into();
+        if fault.refused("badNonce").is_some() && self.nonces > 0 {
+            self.nonces -= 1;
+            return Ok(());
+        }
+        if matches!(fault, Fault::Unreachable(_)) && self.losses > 0 {
+            self.losses -= 1;
+            sleep(LOSS_PAUSE).await;
+            return Ok(());
+        }
+        Err(fault)
+    }
+}
+
+/// How often a call is made anew for a nonce, of which each try of `instant_acme` takes three. Half of them being refused is
+/// more than any authority does.
+const NONCES: u32 = 24;
+
+/// How many answers to what is safe to ask again may be lost, one after the other, and the pause after each.
+pub(super) const LOSSES: u32 = 3;
+const LOSS_PAUSE: Duration = Duration::from_millis(500);
 
 async fn register(
     transport: &Arc<Transport>,

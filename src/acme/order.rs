@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::Progress;
-use super::account::{Authority, retried};
+use super::account::{Authority, LOSSES, Retries, retried};
 use super::book::Book;
 use super::dns_hook::{self, Act};
 use super::fault::{Fault, Refusal};
@@ -124,7 +124,7 @@ impl Driver<'_> {
             }
             if remote.state().status == status {
                 self.pause(&mut pace).await?;
-                retried!(remote.refresh())?;
+                retried!(safe remote.refresh())?;
             }
         }
     }
@@ -147,7 +147,7 @@ impl Driver<'_> {
             }
         }
         if let Some(url) = url {
-            return match retried!(self.authority.account.order(url.clone())) {
+            return match retried!(safe self.authority.account.order(url.clone())) {
                 Ok(remote) => Ok(Some(remote)),
                 Err(Fault::Refused(refusal)) if is_gone(&refusal) => {
                     self.end(book, order, format!("the authority does not know it any more: {refusal}"))?;
@@ -213,7 +213,7 @@ impl Driver<'_> {
         let mut pace = Pace::default();
         let mut since_invalid = 0;
         loop {
-            retried!(remote.refresh())?;
+            retried!(safe remote.refresh())?;
             match remote.state().status {
                 OrderStatus::Pending if now() - order.begun > MAX_PENDING => {
                     fetch(remote).await?;
@@ -316,7 +316,7 @@ impl Driver<'_> {
             if challenge.status != ChallengeStatus::Pending {
                 continue;
             }
-            match retried!(challenge.set_ready()) {
+            match retried!(safe challenge.set_ready()) {
                 Ok(()) => {}
                 Err(Fault::Refused(refusal)) if Fault::Refused(refusal.clone()).limited(0).is_none() => {
                     // It may have heard it before, and have decided since. What it decided is looked at later.
@@ -410,7 +410,7 @@ impl Driver<'_> {
 
     /// Puts the certificate into its file, if it is what was ordered.
     async fn collect(&self, book: &mut Book, order: &Order, remote: &mut instant_acme::Order) -> Result<(), Fault> {
-        let chain = match retried!(remote.certificate())? {
+        let chain = match retried!(safe remote.certificate())? {
             Some(chain) => chain,
             None => return Err(Fault::Senseless("it issued a certificate and has none".to_owned())),
         };
@@ -515,19 +515,16 @@ impl Driver<'_> {
 
 /// Reads all authorizations of an order.
 async fn fetch(remote: &mut instant_acme::Order) -> Result<(), Fault> {
-    let mut rounds = super::account::ROUNDS;
+    let mut retries = Retries::new(LOSSES);
     'again: loop {
         let mut authorizations = remote.authorizations();
         // Those that were read before are not asked for again.
         while let Some(authorization) = authorizations.next().await {
-            match authorization {
-                Ok(_) => {}
-                Err(instant_acme::Error::Api(problem)) if rounds > 0 && super::account::is_bad_nonce(&problem) => {
-                    rounds -= 1;
-                    continue 'again;
-                }
-                Err(error) => return Err(error.into()),
+            if let Err(error) = authorization {
+                retries.after(error).await?;
+                continue 'again;
             }
+            retries = Retries::new(LOSSES);
         }
         return Ok(());
     }

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use serde_json::{Value, json};
 
-use super::fault::Fault;
+use super::account::{LOSSES, Retries};
+use super::fault::{Fault, Refusal};
 use super::transport::Transport;
 
 /// An account's key: ECDSA P-256.
@@ -101,7 +102,8 @@ fn envelope(protected: &Value, payload: Option<&Value>, sign: impl FnOnce(&[u8])
     Some(json!({ "protected": protected, "payload": payload, "signature": signature }))
 }
 
-/// Signs a request and sends it, again as long as the authority wants another nonce.
+/// Signs a request and sends it, again as long as the authority wants another nonce, and when an answer is lost: all that
+/// is asked here is safe to ask twice.
 pub(super) async fn post(
     transport: &Arc<Transport>,
     key: &AccountKey,
@@ -109,23 +111,37 @@ pub(super) async fn post(
     url: &str,
     payload: Option<&Value>,
 ) -> Result<Response<Bytes>, Fault> {
+    let mut retries = Retries::new(LOSSES);
     let mut nonce = None;
-    for _ in 0..NONCES {
-        let fresh = match nonce.take() {
-            Some(nonce) => nonce,
-            None => fresh(transport).await?,
-        };
-        let body = key.sign(by, &fresh, url, payload).ok_or_else(|| Fault::Local("can't sign".to_owned()))?;
-        let request = Request::post(url).header(header::CONTENT_TYPE, "application/jose+json");
-        let request = request.body(body.to_string().into_bytes());
-        let request = request.map_err(|error| Fault::Senseless(format!("the address {url:?}: {error}")))?;
-        let answer = transport.exchange(request).await?;
-        if answer.status().is_success() {
-            return Ok(answer);
+    loop {
+        match attempt(transport, key, by, url, payload, nonce.take()).await {
+            Ok(answer) if answer.status().is_success() => return Ok(answer),
+            Ok(answer) => {
+                nonce = nonce_of(&answer);
+                let refusal = Refusal { kind: "badNonce".to_owned(), ..Refusal::bare(answer.status().as_u16(), None) };
+                retries.after(Fault::Refused(refusal)).await?;
+            }
+            Err(fault) => retries.after(fault).await?,
         }
-        nonce = nonce_of(&answer);
     }
-    Err(Fault::Unreachable(format!("it took none of {NONCES} nonces")))
+}
+
+async fn attempt(
+    transport: &Arc<Transport>,
+    key: &AccountKey,
+    by: Signer<'_>,
+    url: &str,
+    payload: Option<&Value>,
+    nonce: Option<String>,
+) -> Result<Response<Bytes>, Fault> {
+    let nonce = match nonce {
+        Some(nonce) => nonce,
+        None => fresh(transport).await?,
+    };
+    let body = key.sign(by, &nonce, url, payload).ok_or_else(|| Fault::Local("can't sign".to_owned()))?;
+    let request = Request::post(url).header(header::CONTENT_TYPE, "application/jose+json");
+    let request = request.body(body.to_string().into_bytes());
+    transport.exchange(request.map_err(|error| Fault::Senseless(format!("the address {url:?}: {error}")))?).await
 }
 
 async fn fresh(transport: &Arc<Transport>) -> Result<String, Fault> {
@@ -138,9 +154,6 @@ async fn fresh(transport: &Arc<Transport>) -> Result<String, Fault> {
 fn nonce_of(answer: &Response<Bytes>) -> Option<String> {
     Some(answer.headers().get("replay-nonce")?.to_str().ok()?.to_owned())
 }
-
-/// How many nonces are tried for one request. Half of them being refused is more than any authority does.
-pub(super) const NONCES: u32 = 24;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,10 @@
 mod authority;
 mod issue;
 mod kills;
+mod proofs;
+mod province;
 mod relay;
+mod trouble;
 
 use std::{
     fs,
@@ -15,11 +18,63 @@ use std::{
 use rustls::RootCertStore;
 use waypost::{
     config::{AcmeSettings, Gateway, TlsMode},
-    server::{self, Running},
 };
 
 use crate::serve;
-use authority::Authority;
+use authority::{Authority, Wish, free_port, is_there};
+use relay::Relay;
+
+/// An authority, a relay before it, a node, and the node's ports.
+pub struct Scene {
+    pub authority: Authority,
+    pub relay: Relay,
+    pub node: Node,
+    pub ports: [u16; 2],
+}
+
+impl Scene {
+    /// None where there is no Pebble.
+    pub fn new(wish: Wish) -> Option<Self> {
+        if !is_there() {
+            return None;
+        }
+        let ports = [(); 2].map(|()| free_port().port());
+        let authority = Authority::start(&Wish { http: ports[0], tls: ports[1], ..wish });
+        let relay = Relay::start(authority.folder.path(), authority.address);
+        Some(Scene { authority, relay, node: Node::new(), ports })
+    }
+
+    /// The settings of the node, which asks the relay.
+    pub fn gateway(&self) -> Gateway {
+        self.node.gateway(&self.authority, self.relay.directory(), self.ports)
+    }
+
+    /// Whether the ledger has so many of these.
+    pub fn has(&self, event: &str, count: usize) -> bool {
+        self.events(event).len() == count
+    }
+
+    /// The entries of one kind.
+    pub fn events(&self, event: &str) -> Vec<serde_json::Value> {
+        relay::ledger(&self.node.certs()).into_iter().filter(|entry| entry["event"] == event).collect()
+    }
+
+    /// Makes a handshake for a host that only the authority's certificates can make good.
+    pub fn shakes_hands(&self, host: &str) -> Result<(), String> {
+        shakes_hands(&self.authority, ([127, 0, 0, 1], self.ports[1]).into(), host)
+    }
+
+    /// Lets `seconds` pass, as far as the ledger knows. Nobody may have it open.
+    pub fn let_pass(&self, seconds: i64) {
+        let path = self.node.certs().join("acme/.state/ledger.jsonl");
+        let mut text = String::new();
+        for mut entry in relay::ledger(&self.node.certs()) {
+            entry["at"] = (entry["at"].as_i64().unwrap() - seconds).into();
+            text += &format!("{entry}\n");
+        }
+        fs::write(path, text).unwrap();
+    }
+}
 
 /// A folder with routes and certificates.
 pub struct Node {
@@ -99,11 +154,6 @@ pub fn issued(certs: &Path) -> Vec<(PathBuf, Vec<String>)> {
     }
     found.sort();
     found
-}
-
-/// Starts a gateway on ports that an authority has been told of before.
-pub fn start(gateway: Gateway) -> Running {
-    server::start(gateway).unwrap()
 }
 
 /// Waits for what takes an authority some time.
