@@ -106,7 +106,10 @@ fn a_certificate_is_revoked_and_its_names_get_another() {
     until("the journal", || {
         let revoked = runtime.block_on(engine.revoke(&id, RevocationReason::KeyCompromise));
         // The gateway may be looking at it just now.
-        revoked.is_ok() || { assert!(revoked.unwrap_err().to_string().contains("another process")); false }
+        revoked.is_ok() || {
+            assert!(revoked.unwrap_err().to_string().contains("another process"));
+            false
+        }
     });
     let der = rustls::pki_types::CertificateDer::from(
         <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_file(&file).unwrap(),
