@@ -16,9 +16,7 @@ use std::{
 };
 
 use rustls::RootCertStore;
-use waypost::{
-    config::{AcmeSettings, Gateway, TlsMode},
-};
+use waypost::config::{AcmeSettings, Gateway, TlsMode};
 
 use crate::serve;
 use authority::{Authority, Wish, free_port, is_there};

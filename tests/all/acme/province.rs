@@ -28,8 +28,7 @@ fn a_province_of_3206_names_is_covered_by_40_certificates_though_a_tenth_fails_a
     let running = server::start(gateway.clone()).unwrap();
     until("certificates of all that is well", || covered() == 3_206 - bad.len());
     running.stop();
-    let failed: usize =
-        scene.events("invalid").iter().map(|entry| entry["failures"].as_array().unwrap().len()).sum();
+    let failed: usize = scene.events("invalid").iter().map(|entry| entry["failures"].as_array().unwrap().len()).sum();
     assert_eq!(failed, bad.len(), "each name that fails is told once, and no other");
     let why = &scene.events("invalid")[0]["failures"][0]["why"];
     assert!(why.as_str().unwrap().contains("127.0.0.2"), "{why}");

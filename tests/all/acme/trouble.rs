@@ -27,11 +27,9 @@ fn half_of_all_nonces_may_be_refused() {
 fn an_authority_that_goes_away_again_and_again_is_asked_again() {
     let Some(scene) = Scene::new(Wish::default()) else { return };
     // Every fifth request is lost, by turns on its way and on its way back; and for a while all are.
-    scene.relay.judge(move |count, _, moment| {
-        match moment {
-            Moment::Before => count % 10 != 0 && !(12..16).contains(&count),
-            Moment::After => count % 10 != 5,
-        }
+    scene.relay.judge(move |count, _, moment| match moment {
+        Moment::Before => count % 10 != 0 && !(12..16).contains(&count),
+        Moment::After => count % 10 != 5,
     });
     scene.node.site("a", &hosts(4), "");
     let running = server::start(scene.gateway()).unwrap();
