@@ -345,14 +345,17 @@ mod tests {
     fn a_key_is_on_disk_before_it_is_used_and_stays_the_same() {
         let state = tempfile::tempdir().unwrap();
         let path = path_of(state.path(), "https://ca.example/dir");
-        let (_, key) = load(&path, "https://ca.example/dir").unwrap();
-        let (stored, again) = load(&path, "https://ca.example/dir").unwrap();
+        let (_, key) = load(&path, "https://ca.example/dir", None).unwrap();
+        let (stored, again) = load(&path, "https://ca.example/dir", None).unwrap();
         assert_eq!(key.thumbprint(), again.thumbprint());
         assert_eq!(stored.id, None);
         assert_ne!(path, path_of(state.path(), "https://other.example/dir"));
-        fs::write(&path, "{\"directory\":\"x\",\"key\":\"c2VjcmV0\"}").unwrap();
-        let fault = load(&path, "https://ca.example/dir").err().unwrap().to_string();
-        assert!(fault.contains("backup") && !fault.contains("c2VjcmV0"), "{fault}");
+        for damaged in ["{\"directory\":\"x\",\"key\":\"c2VjcmV0\"}", "{\"key\":\"c2VjcmV0"] {
+            fs::write(&path, damaged).unwrap();
+            let fault = load(&path, "https://ca.example/dir", None).err().unwrap().to_string();
+            assert!(fault.contains("account-") && !fault.contains("c2VjcmV0"), "{fault}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "nothing is lost");
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use instant_acme::RevocationReason;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use waypost::{
-    acme::{Engine, Session},
+    acme::{Engine, RevocationReason, Session},
     server,
     tls::{Challenges, STATE_FOLDER},
 };
@@ -111,9 +111,7 @@ fn a_certificate_is_revoked_and_its_names_get_another() {
             false
         }
     });
-    let der = rustls::pki_types::CertificateDer::from(
-        <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_file(&file).unwrap(),
-    );
+    let der = CertificateDer::from_pem_file(&file).unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
     let status = scene.authority.manage(&format!("cert-status-by-serial/{:x}", parsed.serial));
     assert!(status.contains("\"Status\": \"Revoked\""), "{status}");

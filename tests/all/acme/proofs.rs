@@ -64,7 +64,6 @@ read -r _ status _ <&3
 }
 
 /// An account that the authority knows, and its key.
-
 const EXTERNAL: (&str, &str) = ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
 
 #[test]
