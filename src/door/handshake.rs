@@ -23,14 +23,6 @@ pub(super) struct Handshakes {
     journal: Journal,
 }
 
-/// What a handshake came to that did not fail.
-enum Shaken {
-    /// A client's.
-    Client(TlsStream<Socket>),
-    /// An authority's, which wanted nothing but the certificate.
-    Authority,
-}
-
 impl Handshakes {
     pub fn new(tls: Arc<Tls>) -> Self {
         let config = tls.server_config(&[b"h2", b"http/1.1"]);
@@ -51,20 +43,20 @@ impl Handshakes {
             let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
             name.extend(begun.client_hello().server_name());
             match self.proof(begun.client_hello().alpn(), &name).await {
-                None => begun.into_stream(self.config.clone()).await.map(Shaken::Client),
+                None => begun.into_stream(self.config.clone()).await.map(Some),
                 Some(config) => {
                     let mut stream = begun.into_stream(config).await?;
                     // RFC 8737, 3: nothing is said afterwards.
-                    stream.shutdown().await.map(|()| Shaken::Authority)
+                    stream.shutdown().await.map(|()| None)
                 }
             }
         };
         let error = match timeout_at(deadline, shake).await {
-            Ok(Ok(Shaken::Authority)) => {
+            Ok(Ok(None)) => {
                 log::debug!("an authority has asked whether {name} leads here (tls-alpn-01)");
                 return None;
             }
-            Ok(Ok(Shaken::Client(stream))) => {
+            Ok(Ok(Some(stream))) => {
                 let session = stream.get_ref().1;
                 let (version, cipher) = names(session);
                 metrics.handshake(version, cipher, session.handshake_kind() == Some(HandshakeKind::Resumed));
