@@ -323,6 +323,22 @@ fn uncovered<'a>(
     Some(file::finding("uncovered-host", &folder, 1, message).hint(hint).warning())
 }
 
+/// Reads bytes as each kind of file that is read here.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(bytes: &[u8]) {
+    let file = file::CertFile::parse(bytes, &Arc::from("fuzz.pem"), None);
+    assert!(file.certs.len() + file.keys.len() + file.findings.len() <= bytes.len().max(1));
+    // Few rounds: what they come to does not depend on how many there are.
+    let _ = pbes2::unlock(bytes, b"right", &mut 50);
+    for block in pem::blocks(bytes) {
+        let _ = pem::decode(&block).map(|der| pbes2::unlock(&der, b"right", &mut 50));
+    }
+    if let Ok(response) = ocsp::Response::parse(bytes) {
+        assert!(response.serials().count() <= bytes.len() / 4);
+    }
+    tickets::fuzz(bytes);
+}
+
 fn now() -> i64 {
     Timestamp::now().as_second()
 }

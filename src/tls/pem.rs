@@ -47,7 +47,7 @@ pub(super) fn decode(block: &Block<'_>) -> Option<Vec<u8>> {
 pub(super) fn encode(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     for (number, part) in der.chunks(3).enumerate() {
-        if number > 0 && number % 16 == 0 {
+        if number > 0 && number.is_multiple_of(16) {
             text.push('\n');
         }
         let word = part.iter().chain(&[0, 0]).take(3).fold(0, |word, &byte| word << 8 | usize::from(byte));

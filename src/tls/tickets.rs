@@ -240,6 +240,15 @@ fn parse(bytes: &[u8]) -> Option<Vec<TicketKey>> {
     lines.map(key).collect()
 }
 
+/// Whatever is read as keys is written as it was, but for letters that are capitals.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    if let Some(keys) = parse(bytes) {
+        assert!(parse(write(&keys).as_bytes()) == Some(keys.clone()));
+        let _ = rotate(&keys, 1_800_000_000);
+    }
+}
+
 fn write(keys: &[TicketKey]) -> String {
     let line = |key: &TicketKey| format!("{} {} {}\n", key.from, hex(&key.name), hex(&key.secret));
     format!("{HEADER}\n") + &keys.iter().map(line).collect::<String>()

@@ -456,6 +456,24 @@ fn a_reload_reads_what_changed_and_a_bad_file_keeps_its_last_good_certificate() 
     fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
 }
 
+/// The seeds of the fuzz target, and what is near them.
+#[test]
+fn the_fuzz_target_holds_for_its_seeds() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/secrets");
+    let mut count = 0;
+    for seed in fs::read_dir(seeds).unwrap() {
+        let bytes = fs::read(seed.unwrap().path()).unwrap();
+        for (place, value) in (0..bytes.len()).flat_map(|place| [0, 0x30, 0x80, 0xFF].map(|value| (place, value))) {
+            let mut near = bytes.clone();
+            near[place] = value;
+            fuzz(&near);
+            fuzz(&bytes[..place]);
+        }
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), at in 0..2_000usize, with: u8) {
