@@ -7,11 +7,13 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -29,6 +31,10 @@ const PERIOD: i64 = 6 * 3_600;
 
 /// Seconds for which a key's tickets are accepted, from when it is first in use.
 const LIFE: i64 = 2 * PERIOD;
+
+/// How often, and how long between, it is looked whether the lock is free.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the file begins with.
 const HEADER: &str =
@@ -119,14 +125,20 @@ impl Tickets {
         Ok(keys)
     }
 
-    /// Waits for whoever is making a key. A file of its own, since the other is replaced; the system frees it with the
-    /// process.
+    /// Waits for whoever is making a key, and not for ever: that takes milliseconds. A file of its own, since the other is
+    /// replaced; the system frees it with the process.
     fn lock(&self) -> io::Result<File> {
         let mut name = self.path.clone().into_os_string();
         name.push(".lock");
         let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(name)?;
-        file.lock()?;
-        Ok(file)
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "another process has kept its lock too long"))
     }
 }
 
@@ -393,6 +405,14 @@ mod tests {
         fs::write(&path, &fs::read(&path).unwrap()[..100]).unwrap();
         node.refresh();
         assert!(node.decrypt(&ticket).is_some() && node.findings().len() == 1);
+        // Whoever keeps the lock holds up nobody for long.
+        fs::remove_file(&path).unwrap();
+        let lock = node.lock().unwrap();
+        let other = Tickets::open(&path, clock);
+        assert!(other.findings()[0].message.contains("kept its lock") && other.encrypt(b"session").is_some());
+        drop(lock);
+        other.refresh();
+        assert!(other.findings().is_empty());
         // Nor can it be written where there is no folder.
         let lost = Tickets::open(&dir.path().join("no/.tickets"), clock);
         assert!(lost.findings()[0].message.contains("can't be used") && lost.encrypt(b"session").is_some());

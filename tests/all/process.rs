@@ -152,7 +152,7 @@ fn what_keeps_it_from_starting_is_one_clear_line() {
         (
             format!("{any}\nhttps = [\"127.0.0.1:0\"]"),
             "certs".to_owned(),
-            "certs/site.key:1: this key has a passphrase, which nobody could type (`openssl".to_owned(),
+            "certs/site.key:1: this key has a passphrase, and none was given (put it into a file".to_owned(),
         ),
     ];
     for (listen, process, words) in cases {
