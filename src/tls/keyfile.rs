@@ -142,6 +142,24 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
+    fn what_is_sealed_opens_with_its_passphrase_only() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_der();
+        let (right, wrong) = (Passphrase::from_text("right"), Passphrase::from_text("wrong"));
+        let plain = seal(&key, None).unwrap();
+        let locked = seal(&key, Some(&right)).unwrap();
+        assert!(plain.contains("BEGIN PRIVATE KEY") && locked.contains("BEGIN ENCRYPTED PRIVATE KEY"));
+        // One from before there was a passphrase still opens.
+        for (text, passphrase) in [(&plain, None), (&plain, Some(&right)), (&locked, Some(&right))] {
+            assert_eq!(unseal(text, passphrase).unwrap(), key);
+        }
+        for (text, passphrase, why) in
+            [(&locked, None, "passphrase-file"), (&locked, Some(&wrong), "another"), (&String::new(), None, "no key")]
+        {
+            assert!(unseal(text, passphrase).unwrap_err().to_string().contains(why), "{why}");
+        }
+    }
+
+    #[test]
     fn keys_of_every_encoding_become_pkcs8() {
         let folder = tempfile::tempdir().unwrap();
         let openssl = |args: &[&str]| {
