@@ -165,7 +165,11 @@ pub(super) fn read(
     }
     let mut contact = Vec::new();
     for at in texts("contact") {
-        if at.value.strip_prefix("mailto:").is_some_and(|address| address.contains('@') && !address.contains(['?', ','])) {
+        if at
+            .value
+            .strip_prefix("mailto:")
+            .is_some_and(|address| address.contains('@') && !address.contains(['?', ',']))
+        {
             contact.push(at.value.clone());
         } else {
             let fault = source.file.error("bad-value", at.span.clone(), format!("`{}` is no contact", at.value));
@@ -223,15 +227,30 @@ pub(super) const ACME: &[Key] = &[
         "File of certificates (PEM) by which the authority's own HTTPS is verified; relative to this file's folder. Where absent, those that browsers know.",
     ),
     key("contact", Kind::Texts, "[]", "Whom the authority may write to: `mailto:webmaster@example.org`."),
-    key("agree-terms", Kind::Bool, "false", "Whether you agree to the authority's terms of service. Without it, nothing is ordered."),
-    key("eab-id", Kind::Text, "", "Key identifier of the external account that the authority gave you, if it wants one."),
+    key(
+        "agree-terms",
+        Kind::Bool,
+        "false",
+        "Whether you agree to the authority's terms of service. Without it, nothing is ordered.",
+    ),
+    key(
+        "eab-id",
+        Kind::Text,
+        "",
+        "Key identifier of the external account that the authority gave you, if it wants one.",
+    ),
     key(
         "eab-key-file",
         Kind::Text,
         "",
         "File with the external account's HMAC key in base64url, as the authority gave it; relative to this file's folder.",
     ),
-    key("profile", Kind::Text, "", "Which of the kinds of certificates that the authority offers (`profiles` in its directory); its own choice where absent."),
+    key(
+        "profile",
+        Kind::Text,
+        "",
+        "Which of the kinds of certificates that the authority offers (`profiles` in its directory); its own choice where absent.",
+    ),
     key(
         "challenge",
         Kind::Word(Challenge::WORDS),
@@ -244,14 +263,24 @@ pub(super) const ACME: &[Key] = &[
         "[]",
         "Command (a program and its arguments, no shell) that publishes DNS records for `dns-01`. It is run with three more arguments: `add` or `remove`, the record's name (`_acme-challenge.example.org`), and the value of its TXT record; it succeeds when it exits with 0 within five minutes. Values of one name are added to one another.",
     ),
-    key("dns-wait", Kind::Number(0, 3600), "30", "Seconds between a record's publication and the authority's look at it, so that every DNS server has it."),
+    key(
+        "dns-wait",
+        Kind::Number(0, 3600),
+        "30",
+        "Seconds between a record's publication and the authority's look at it, so that every DNS server has it.",
+    ),
     key(
         "addresses",
         Kind::Texts,
         "[]",
         "Addresses of this fleet, or networks: a name is ordered only if all its A and AAAA records are among them. Where none are listed, it is enough that a gateway of this fleet answers at each.",
     ),
-    key("dns", Kind::Texts, "[]", "DNS servers (`192.0.2.53:53`) that are asked where names lead; the system's where none are listed."),
+    key(
+        "dns",
+        Kind::Texts,
+        "[]",
+        "DNS servers (`192.0.2.53:53`) that are asked where names lead; the system's where none are listed.",
+    ),
     key(
         "preflight",
         Kind::Bool,
@@ -265,9 +294,19 @@ pub(super) const ACME: &[Key] = &[
         "Port at which a name is tried before it is ordered; 0 is 80 for `http-01` and 443 for `tls-alpn-01`. Public authorities ask nowhere else.",
     ),
     key("names", Kind::Number(1, 100), "100", "Names of one certificate, at most."),
-    key("certificates", Kind::Number(1, 1_000_000), "50", "Certificates that the authority issues for one registered domain in 7 days."),
+    key(
+        "certificates",
+        Kind::Number(1, 1_000_000),
+        "50",
+        "Certificates that the authority issues for one registered domain in 7 days.",
+    ),
     key("orders", Kind::Number(1, 1_000_000), "300", "Orders that it takes of one account in 3 hours."),
-    key("duplicates", Kind::Number(1, 1_000_000), "5", "Certificates that it issues for the very same names in 7 days."),
+    key(
+        "duplicates",
+        Kind::Number(1, 1_000_000),
+        "5",
+        "Certificates that it issues for the very same names in 7 days.",
+    ),
     key("failures", Kind::Number(1, 1_000_000), "5", "Failed validations of one name that it takes in an hour."),
 ];
 
@@ -285,10 +324,7 @@ mod tests {
     fn nothing_is_ordered_unless_somebody_says_where() {
         let acme = parse("").0.acme;
         assert_eq!((acme.directory, acme.challenge, acme.preflight), (None, Challenge::Http01, true));
-        assert_eq!(
-            acme.limits,
-            AcmeLimits { names: 100, certificates: 50, orders: 300, duplicates: 5, failures: 5 }
-        );
+        assert_eq!(acme.limits, AcmeLimits { names: 100, certificates: 50, orders: 300, duplicates: 5, failures: 5 });
     }
 
     #[test]

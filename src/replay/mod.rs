@@ -22,6 +22,7 @@ mod frequent;
 mod input;
 mod names;
 mod report;
+mod seen;
 mod worker;
 
 use std::{

@@ -11,9 +11,10 @@ use super::changes::{Change, Said};
 use super::coverage::{Before, Counts, Fate, is_same};
 use super::distinct::{Distinct, Told};
 use super::format::{Line, LineScratch, NoLine};
-use super::frequent::{Frequent, Merge};
+use super::frequent::Frequent;
 use super::input::Block;
 use super::judge::{Asked, Judged, Space, reason};
+use super::seen::{Seen, cut, cut_bytes, url, without_port};
 
 /// What all threads have in common.
 #[derive(Debug)]
@@ -65,19 +66,6 @@ pub(super) struct Tally {
     /// Outside of the time that was asked for, or of another site.
     pub left_out: u64,
     pub requests: u64,
-}
-
-/// A URL or host that was seen.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub site: Option<usize>,
-    pub key: Box<[u8]>,
-    /// A URL that it was asked for by.
-    pub example: String,
-    /// Where it was first seen.
-    pub place: (usize, u64),
-    /// Hits by the class of the old status; the first is for none.
-    pub statuses: [u64; 6],
 }
 
 /// Marks a URL that the old server had.
@@ -269,66 +257,10 @@ impl<'j> Worker<'j> {
     }
 }
 
-impl Seen {
-    fn count(&mut self, class: usize) {
-        self.statuses[class] += 1;
-    }
-
-    /// How often it was seen.
-    pub fn hits(&self) -> u64 {
-        self.statuses.iter().sum()
-    }
-}
-
-impl Merge for Seen {
-    fn merge(&mut self, other: Self) {
-        let mut statuses = self.statuses;
-        statuses.iter_mut().zip(other.statuses).for_each(|(own, other)| *own += other);
-        if other.place < self.place {
-            *self = other;
-        }
-        self.statuses = statuses;
-    }
-}
-
 fn is_within(line: &Line<'_>, since: Option<i64>, until: Option<i64>) -> bool {
     line.moment
         .seconds()
         .is_some_and(|at| since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until))
-}
-
-fn url(asked: &Asked<'_>, target: &[u8]) -> String {
-    let scheme = if asked.secure { "https" } else { "http" };
-    let host = without_port(asked.host.unwrap_or_default());
-    let url = [scheme.as_bytes(), b"://", host, target].concat();
-    cut(&url, MAX_KEPT)
-}
-
-/// A host without the port that many logs write behind it.
-fn without_port(host: &[u8]) -> &[u8] {
-    match memchr::memrchr(b':', host) {
-        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && !host.ends_with(b"]") => &host[..colon],
-        _ => host,
-    }
-}
-
-/// Bytes of a log as text: what is no UTF-8 and no printable character is escaped by percent.
-pub(super) fn cut(bytes: &[u8], length: usize) -> String {
-    let mut out = String::new();
-    for chunk in bytes[..bytes.len().min(length)].utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c.is_control() {
-                true => c.to_string().bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
-                false => out.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
-    }
-    out
-}
-
-fn cut_bytes(bytes: &[u8]) -> Box<[u8]> {
-    bytes[..bytes.len().min(MAX_KEPT)].into()
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {
@@ -346,9 +278,6 @@ pub(super) const NO_SITE: u32 = u32::MAX >> 3;
 
 /// Any number, but the same in every run.
 const SEED: u64 = 0x5741_5950_4F53_5421;
-
-/// Longest part of a URL that is kept, in bytes.
-const MAX_KEPT: usize = 1024;
 
 /// Longest part of a line that is told, in bytes.
 const MAX_TOLD: usize = 200;
