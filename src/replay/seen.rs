@@ -17,9 +17,9 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Counts a hit, by the class of the status that the old server had answered.
-    pub fn count(&mut self, class: usize) {
-        self.statuses[class] += 1;
+    /// Counts a hit, by the status that the old server had answered.
+    pub fn count(&mut self, status: u16) {
+        self.statuses[usize::from(status / 100).min(5)] += 1;
     }
 
     /// How often it was seen.
