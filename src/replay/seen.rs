@@ -59,7 +59,12 @@ pub(super) fn without_port(host: &[u8]) -> &[u8] {
 pub(super) fn cut(bytes: &[u8], length: usize) -> String {
     let mut out = String::new();
     for chunk in bytes[..bytes.len().min(length)].utf8_chunks() {
-        for c in chunk.valid().chars() {
+        let mut rest = chunk.valid();
+        // Most is printable from one end to the other.
+        let plain = rest.bytes().take_while(|byte| matches!(byte, 0x20..0x7F)).count();
+        out.push_str(&rest[..plain]);
+        rest = &rest[plain..];
+        for c in rest.chars() {
             match c.is_control() {
                 true => c.to_string().bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
                 false => out.push(c),

@@ -373,8 +373,8 @@ pub(super) const TOLD_LINES: usize = 10;
 /// Different URLs up to which their number is exact: 120 MB of memory, if there are so many.
 const URLS: usize = 7_000_000;
 
-/// Requests of which it is remembered what came of them, by all threads and at least by each: 80 MB, if there are so many.
-const KNOWN: usize = 1 << 19;
+/// Requests of which it is remembered what came of them, by all threads and at least by each: 75 MB, if there are so many.
+const KNOWN: usize = 1 << 20;
 const LEAST_KNOWN: usize = 1 << 14;
 
 /// URLs of a list that a thread has room for.
