@@ -76,6 +76,15 @@ impl Access {
         }
     }
 
+    /// Whether everybody is let in.
+    pub fn is_open(&self) -> bool {
+        self.deny.set.is_empty()
+            && self.deny.files.is_empty()
+            && self.deny_countries.is_empty()
+            && self.allow.is_none()
+            && self.allow_countries.is_none()
+    }
+
     /// Whether a client is let in. One whose address isn't known, such as behind a Unix socket, is on no list.
     ///
     /// # Errors

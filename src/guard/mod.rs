@@ -39,7 +39,7 @@ pub use access::Access;
 pub use client::Client;
 pub use concurrency::{Concurrency, Occupied, TooMany};
 pub use crawlers::{Crawlers, Declared};
-pub use policy::Policy;
+pub use policy::{Asks, Policy};
 pub(crate) use probes::Probes;
 use rates::{Asked, Rates};
 pub use rules::{Rule, RuleSet};

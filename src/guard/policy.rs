@@ -1,6 +1,6 @@
 //! What operators have set for a site, ready for use.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use super::crawlers::Declared;
 use super::probes::Probes;
@@ -36,6 +36,17 @@ pub struct Policy {
     pub waf: super::waf::Policy,
 }
 
+/// What a policy wants to know of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing.
+    Nothing,
+    /// The address, for [`Policy::lets_in`] and nothing else.
+    Address,
+    /// The address or header fields, for rules.
+    Anything,
+}
+
 impl Policy {
     /// What a site's own files say, else gateway.toml.
     pub fn new(site: &GuardSettings, gateway: &GuardSettings, sources: &Sources) -> Self {
@@ -52,6 +63,22 @@ impl Policy {
             client_concurrency: site.client_concurrency.or(gateway.client_concurrency).unwrap_or_default(),
             any_redirect: site.any_redirect.or(gateway.any_redirect).unwrap_or_default(),
             waf: super::waf::Policy::new(&site.waf, &gateway.waf),
+        }
+    }
+
+    /// Whether a client is let in by its address and country alone, which is what is asked first.
+    pub fn lets_in(&self, client: Option<IpAddr>) -> bool {
+        self.access.check(client).is_ok()
+    }
+
+    /// What of a request its ruling depends on besides method, host and target, where no rates are set.
+    pub fn asks(&self) -> Asks {
+        if self.rules.iter().any(|rules| rules.asks_who()) {
+            Asks::Anything
+        } else if self.access.is_open() {
+            Asks::Nothing
+        } else {
+            Asks::Address
         }
     }
 

@@ -43,6 +43,7 @@ pub struct RuleSet {
     first: Vec<usize>,
     /// How many literals the texts look for together.
     literals: usize,
+    asks_who: bool,
 }
 
 /// A rule, and what of it stays when its condition is compiled.
@@ -165,6 +166,11 @@ impl RuleSet {
         let mut compiler = Compiler::default();
         let conditions: Vec<Node> = rules.iter().map(|rule| compiler.node(&rule.condition)).collect();
         compiler.finish(rules, conditions)
+    }
+
+    /// Whether any rule looks at the client or at a header field.
+    pub fn asks_who(&self) -> bool {
+        self.asks_who
     }
 
     /// Tells the rules that hold for a request, in order, until it is enough. `tags` are those that the request has, to

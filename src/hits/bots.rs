@@ -2,10 +2,12 @@
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
+use super::memo::Memo;
+
 /// Tells programs from people by `User-Agent`. That is what they say of themselves: a bot that passes for a browser counts
 /// as one. (Who a crawler really is, the guard asks DNS; for a share of hits, its word will do.)
 #[derive(Clone, Debug)]
-pub(super) struct Bots(Option<AhoCorasick>);
+pub(super) struct Bots(Option<AhoCorasick>, Memo<bool>);
 
 impl Bots {
     /// By the words below.
@@ -13,14 +15,16 @@ impl Bots {
         let words = NOT_BOTS.iter().chain(BOTS);
         let mut builder = AhoCorasickBuilder::new();
         // A handful of short words: that they can't be built is a fault of the program, which tests would find.
-        Bots(builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostFirst).build(words).ok())
+        let words = builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostFirst).build(words).ok();
+        Bots(words, Memo::new())
     }
 
     /// Whether it is a program's. Who says nothing is one: every browser does.
-    pub fn has(&self, user_agent: &[u8]) -> bool {
-        let Some(words) = &self.0 else { return false };
+    pub fn has(&mut self, user_agent: &[u8]) -> bool {
+        let Bots(Some(words), known) = self else { return false };
         let user_agent = user_agent.get(..LOOKED_AT).unwrap_or(user_agent);
-        user_agent.is_empty() || words.find_iter(user_agent).any(|word| word.pattern().as_usize() >= NOT_BOTS.len())
+        let is_bot = || words.find_iter(user_agent).any(|word| word.pattern().as_usize() >= NOT_BOTS.len());
+        user_agent.is_empty() || *known.get(user_agent, is_bot)
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn bots_and_people() {
-        let bots = Bots::new();
+        let mut bots = Bots::new();
         assert!(bots.0.is_some());
         for bot in [
             "",

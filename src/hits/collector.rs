@@ -6,10 +6,13 @@ use std::{
     time::Instant,
 };
 
+use compact_str::CompactString;
+
 use super::Answer;
 use super::bots::Bots;
 use super::calendar::Calendar;
 use super::counts::{Counts, Hit};
+use super::memo::Memo;
 use super::stats::Stats;
 use super::writer::Writer;
 use crate::config::HitsSettings;
@@ -23,6 +26,8 @@ pub struct Collector {
     settings: HitsSettings,
     calendar: Calendar,
     bots: Bots,
+    /// Hosts in the values of `Referer`, in canonical spelling.
+    referrers: Memo<CompactString>,
     counts: Counts,
     /// Bytes that are left for URLs.
     room: usize,
@@ -36,6 +41,7 @@ impl Collector {
         Collector {
             calendar: Calendar::new(settings),
             bots: Bots::new(),
+            referrers: Memo::new(),
             counts: Counts::default(),
             room: settings.memory,
             flushed: Instant::now(),
@@ -69,10 +75,9 @@ impl Collector {
 
 impl Consumer for Collector {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        let mut host = HostBuf::default();
+        let mut host = None;
         let Some((site, url)) = place(exchange, &mut host) else { return };
         let at = exchange.at.div_euclid(1_000_000);
-        let mut referrer = HostBuf::default();
         let hit = Hit {
             day: self.calendar.day(at),
             site,
@@ -80,7 +85,7 @@ impl Consumer for Collector {
             answer: Answer { outcome: exchange.outcome, status: exchange.status, unmapped: exchange.unmapped },
             bot: self.bots.has(exchange.user_agent),
             at,
-            referrer: referring_host(exchange.referer, &mut referrer),
+            referrer: referring_host(exchange.referer, &mut self.referrers),
         };
         self.counts.count(&hit, self.settings.counters, &mut self.room);
     }
@@ -103,12 +108,14 @@ impl Consumer for Collector {
 }
 
 /// The site and URL that an exchange counts for; none if it is no hit. A URL that is empty is not told apart.
-fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut HostBuf) -> Option<(&'a str, &'a str)> {
+fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut Option<HostBuf>) -> Option<(&'a str, &'a str)> {
     match exchange.outcome {
         Outcome::Health | Outcome::Challenge | Outcome::Denied | Outcome::BadRequest => None,
         _ if exchange.reason.is_some() => None,
         // Hosts are no personal data, and which forgotten ones are asked for is what operators want to know.
-        Outcome::UnknownHost => Some(("", Host::canonical(exchange.host, buffer).unwrap_or_default())),
+        Outcome::UnknownHost => {
+            Some(("", Host::canonical(exchange.host, buffer.get_or_insert_default()).unwrap_or_default()))
+        }
         _ if exchange.key.is_empty() => None,
         // Canonical keys are text; and no database takes a NUL.
         _ => Some((exchange.site, str::from_utf8(exchange.key).ok().filter(|key| !key.contains('\0')).unwrap_or(""))),
@@ -116,12 +123,18 @@ fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut HostBuf) -> Option<(&'a st
 }
 
 /// The host in the value of a `Referer`; empty if there is none.
-fn referring_host<'a>(referer: &[u8], buffer: &'a mut HostBuf) -> &'a str {
+fn referring_host<'a>(referer: &[u8], known: &'a mut Memo<CompactString>) -> &'a str {
     let Some(url) = split_absolute(referer) else { return "" };
     // Without a user's name and password.
     let host = url.authority.rsplit(|&byte| byte == b'@').next().unwrap_or_default();
-    Host::canonical(host, buffer).unwrap_or_default()
+    if host.len() > LONGEST_REFERRER {
+        return "";
+    }
+    known.get(host, || Host::canonical(host, &mut HostBuf::default()).unwrap_or_default().into())
 }
+
+/// Longest authority that is looked at, in bytes: some are spelled with more than their canonical spelling has.
+const LONGEST_REFERRER: usize = 1024;
 
 /// Memory is full when this part of it is left.
 const FULL: usize = 8;

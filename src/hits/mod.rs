@@ -25,6 +25,7 @@ mod calendar;
 mod collector;
 mod counts;
 mod database;
+mod memo;
 mod reader;
 mod sketch;
 mod stats;

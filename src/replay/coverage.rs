@@ -138,13 +138,17 @@ impl Counts {
         Counts { hits: vec![0; (sites + 1) * CELLS] }
     }
 
-    /// Counts a hit.
-    pub fn count(&mut self, decision: &Decision<'_>, before: Before, insists: Insists) {
+    /// Where hits are counted of which this was decided, whatever was before.
+    pub fn place(&self, decision: &Decision<'_>, insists: Insists) -> u32 {
         let site = decision.site.map_or(self.hits.len() / CELLS - 1, |(number, _)| number);
         let unmapped = usize::from(decision.by == By::Fallback);
         let outcome = decision.verdict.outcome() as usize;
-        let cell = ((outcome * 2 + unmapped) * 3 + before as usize) * 3 + insists as usize;
-        self.hits[site * CELLS + cell] += 1;
+        (site * CELLS + (outcome * 2 + unmapped) * 9 + insists as usize) as u32
+    }
+
+    /// Counts a hit at such a place.
+    pub fn count(&mut self, place: u32, before: Before) {
+        self.hits[place as usize + before as usize * 3] += 1;
     }
 
     /// Adds those of another thread.

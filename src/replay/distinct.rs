@@ -26,10 +26,6 @@ struct Shard {
     depth: u32,
 }
 
-/// What a thread has told lately, so that it need not tell it again.
-#[derive(Debug)]
-pub struct Told(Box<[(u64, u8)]>);
-
 impl Distinct {
     /// An empty table, exact for about `bound` things (16 to 34 bytes of memory each).
     pub fn new(bound: usize) -> Self {
@@ -37,20 +33,15 @@ impl Distinct {
     }
 
     /// Adds a thing by its hash, if it is not there, and a mark to it. A thing is always of the same kind.
-    pub fn add(&self, hash: u64, kind: u32, marks: u8, told: &mut Told) {
-        let place = hash as usize % TOLD;
-        let last = &mut told.0[place];
-        if last.0 == hash && last.1 & marks == marks {
-            return;
-        }
-        *last = (hash, if last.0 == hash { last.1 | marks } else { marks });
+    pub fn add(&self, hash: u64, kind: u32, marks: u8) {
         // Shards by the last bits, depth by the first.
         let Ok(mut shard) = self.shards[hash as usize % SHARDS].lock() else { return };
         if hash.leading_zeros() < shard.depth {
             return;
         }
         shard.kept.entry(hash).or_insert((kind, 0)).1 |= marks;
-        if shard.kept.len() > self.bound {
+        // As far as it takes at once: what is told again must change nothing.
+        while shard.kept.len() > self.bound && shard.depth < DEEPEST {
             shard.depth += 1;
             let depth = shard.depth;
             shard.kept.retain(|hash, _| hash.leading_zeros() >= depth);
@@ -69,12 +60,6 @@ impl Distinct {
     /// Whether every thing was kept.
     pub fn is_exact(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().is_ok_and(|shard| shard.depth == 0))
-    }
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Told(vec![(0, 0); TOLD].into())
     }
 }
 
@@ -97,8 +82,8 @@ impl Hasher for Given {
 
 const SHARDS: usize = 64;
 
-/// Things that a thread remembers to have told: 256 KiB, which stay in its core's cache.
-const TOLD: usize = 1 << 14;
+/// Zeros beyond which nobody counts: more URLs than there are.
+const DEEPEST: u32 = 63;
 
 #[cfg(test)]
 mod tests {
@@ -127,11 +112,10 @@ mod tests {
             for thread in 0..3u64 {
                 let distinct = &distinct;
                 scope.spawn(move || {
-                    let mut told = Told::default();
                     for thing in 0..30_000u64 {
                         let marks = u8::from(thing % 10 == 0 && thread == 1);
-                        distinct.add(hash(thing), (thing % 3) as u32, marks, &mut told);
-                        distinct.add(hash(thing), (thing % 3) as u32, 0, &mut told);
+                        distinct.add(hash(thing), (thing % 3) as u32, marks);
+                        distinct.add(hash(thing), (thing % 3) as u32, 0);
                     }
                 });
             }
@@ -144,9 +128,8 @@ mod tests {
     #[test]
     fn estimated_above_it() {
         let distinct = Distinct::new(64 * 1024);
-        let mut told = Told::default();
         for thing in 0..1_000_000u64 {
-            distinct.add(hash(thing), u32::from(thing % 10 == 0), u8::from(thing % 2 == 0), &mut told);
+            distinct.add(hash(thing), u32::from(thing % 10 == 0), u8::from(thing % 2 == 0));
         }
         assert!(!distinct.is_exact());
         let (few, marked) = counted(&distinct, 1);

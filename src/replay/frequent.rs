@@ -16,8 +16,9 @@ pub struct Frequent<T> {
     missed: u64,
 }
 
+/// Something that is counted.
 #[derive(Debug)]
-struct Item<T> {
+pub struct Item<T> {
     weight: u64,
     value: T,
 }
@@ -26,6 +27,14 @@ struct Item<T> {
 pub trait Merge {
     /// Adds what is known of the same item from elsewhere.
     fn merge(&mut self, other: Self);
+}
+
+impl<T> Item<T> {
+    /// One more of it, to be changed in place.
+    pub fn again(&mut self) -> &mut T {
+        self.weight += 1;
+        &mut self.value
+    }
 }
 
 impl<T: Merge> Frequent<T> {
@@ -37,9 +46,13 @@ impl<T: Merge> Frequent<T> {
     /// One more of an item, to be changed in place; `new` makes it if it isn't there.
     pub fn add(&mut self, hash: u64, new: impl FnOnce() -> T, change: impl FnOnce(&mut T)) {
         let item = self.items.entry(hash).or_insert_with(|| Item { weight: 0, value: new() });
-        item.weight += 1;
-        change(&mut item.value);
+        change(item.again());
         self.shrink();
+    }
+
+    /// An item that is there, to be told of [`Item::again`].
+    pub fn find(&mut self, hash: u64) -> Option<&mut Item<T>> {
+        self.items.get_mut(&hash)
     }
 
     /// Adds what another has.

@@ -7,7 +7,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
 
 use crate::answer::{Facts, Parts};
 use crate::config::GuardSettings;
-use crate::guard::{Crawlers, Fields, Guard, Notes, Policy, Ruling, View};
+use crate::guard::{Asks, Crawlers, Fields, Guard, Notes, Policy, Ruling, View};
 use crate::model::{Outcome, Reason, Verdict};
 use crate::routing::{By, Decision, Request, Scratch, Snapshot};
 use crate::url::{Charset, to_wire};
@@ -18,7 +18,9 @@ use super::format::Line;
 #[derive(Debug)]
 pub struct Judge {
     snapshot: Snapshot,
+    /// Those of the sites.
     policies: Vec<Arc<Policy>>,
+    /// That of hosts that no site has.
     policy: Arc<Policy>,
     guard: Guard,
     /// The moment of all decisions, in Unix seconds.
@@ -53,6 +55,19 @@ pub struct Judged<'a> {
     pub insists: Insists,
     /// The target that was decided.
     pub target: &'a [u8],
+    /// What else of the line it depends on.
+    pub depends: Depends,
+}
+
+/// On what of a line a verdict depends, besides method, scheme, host and target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depends {
+    /// On nothing.
+    OnNothing,
+    /// On whether the client is let in by the policy of a site, or of none ([`Judge::lets_in`]).
+    OnAddress(Option<u32>),
+    /// On the client, or on header fields.
+    OnAnything,
 }
 
 /// How a site insists on HTTPS.
@@ -112,6 +127,15 @@ impl Judge {
         &self.snapshot
     }
 
+    /// Whether the client of a line is let in, if a verdict depends on that; false where it depends on more.
+    pub fn lets_in(&self, line: &Line<'_>, depends: Depends) -> bool {
+        match depends {
+            Depends::OnNothing => true,
+            Depends::OnAddress(site) => self.policy(site.map(|site| site as usize)).lets_in(client(line)),
+            Depends::OnAnything => false,
+        }
+    }
+
     /// Says what would become of a request, and hands it to `tell`.
     pub fn judge<R>(&self, asked: &Asked<'_>, space: &mut Space, tell: impl FnOnce(&Judged<'_>) -> R) -> R {
         let Space { scratch, wire } = space;
@@ -135,27 +159,33 @@ impl Judge {
         let target = &*facts.target;
         if let Some(refusal) = facts.refused {
             let decision = self.snapshot.undecided(Verdict::BadRequest(refusal.reason));
-            return tell(&Judged { decision, insists: Insists::No, target });
+            return tell(&Judged { decision, insists: Insists::No, target, depends: Depends::OnNothing });
         }
         // An absolute target names the host itself.
         let number = match facts.host.as_deref() == asked.host {
             true => number,
             false => facts.host.as_deref().and_then(|host| self.snapshot.site_of(host, scratch)),
         };
+        let mut depends = Depends::OnNothing;
         let asked_table = number.and_then(|number| self.snapshot.sites().get(number));
         let is_challenge = self.snapshot.challenge(asked_table.map(|table| &**table), facts.method, target).is_some();
         if !self.snapshot.is_health(target) && !is_challenge {
             let site = number.and_then(|number| Some((number, self.snapshot.sites().get(number)?)));
+            depends = match self.policy(number).asks() {
+                Asks::Nothing => Depends::OnNothing,
+                Asks::Address => Depends::OnAddress(number.map(|number| number as u32)),
+                Asks::Anything => Depends::OnAnything,
+            };
             match self.admit(number, &facts, line, method) {
                 Ruling::Admit => {}
                 Ruling::Refuse(denial) => {
                     let decision = Decision { site, ..self.snapshot.undecided(Verdict::Denied(denial)) };
-                    return tell(&Judged { decision, insists: Insists::No, target });
+                    return tell(&Judged { decision, insists: Insists::No, target, depends });
                 }
                 Ruling::Redirect { location, status } => {
                     let verdict = self.snapshot.unless_frozen(Verdict::Redirect { status, location: &location });
                     let decision = Decision { site, ..self.snapshot.undecided(verdict) };
-                    return tell(&Judged { decision, insists: Insists::No, target });
+                    return tell(&Judged { decision, insists: Insists::No, target, depends });
                 }
             }
         }
@@ -163,16 +193,19 @@ impl Judge {
         let decision = self.snapshot.decide(&request, self.now, scratch);
         let insists = Insists::of(&decision, request.secure);
         if insists == Insists::No {
-            return tell(&Judged { decision, insists, target });
+            return tell(&Judged { decision, insists, target, depends });
         }
         let request = Request { secure: true, ..request };
         let decision = self.snapshot.decide(&request, self.now, scratch);
-        tell(&Judged { decision, insists, target })
+        tell(&Judged { decision, insists, target, depends })
+    }
+
+    fn policy(&self, site: Option<usize>) -> &Policy {
+        site.and_then(|site| self.policies.get(site)).unwrap_or(&self.policy)
     }
 
     fn admit(&self, number: Option<usize>, facts: &Facts<'_>, line: &Line<'_>, method: &str) -> Ruling {
         let table = number.and_then(|number| self.snapshot.sites().get(number));
-        let policy = number.and_then(|number| self.policies.get(number)).unwrap_or(&self.policy);
         let target = &*facts.target;
         let view = View {
             site: table.map_or("", |table| &table.id),
@@ -180,14 +213,19 @@ impl Judge {
             host: facts.host.as_deref(),
             target,
             secure: facts.secure,
-            client: str::from_utf8(line.client).ok().and_then(|client| client.parse::<IpAddr>().ok()),
+            client: client(line),
             is_many: false,
             fields: line,
             habits: table.map(|table| table.canonicalizer.settings()),
             is_mapped: &|| table.is_some_and(|table| table.has_mapping(target)),
         };
-        self.guard.admit(policy, &view, self.started, &mut Notes::default(), &mut ())
+        self.guard.admit(self.policy(number), &view, self.started, &mut Notes::default(), &mut ())
     }
+}
+
+/// Who sent the request of a line, if it says so.
+fn client(line: &Line<'_>) -> Option<IpAddr> {
+    str::from_utf8(line.client).ok()?.parse().ok()
 }
 
 /// The fields that logs keep.

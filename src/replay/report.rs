@@ -8,7 +8,8 @@ use crate::model::Reason;
 
 use super::changes::{Changes, Kind};
 use super::coverage::Fate;
-use super::worker::{FOUND, NO_SITE, Seen, Shared, Worker, cut};
+use super::seen::{Seen, cut};
+use super::worker::{FOUND, NO_SITE, Shared, Worker};
 
 /// What a replay found. Its JSON form is stable: fields are only added.
 #[derive(Clone, Debug, Serialize)]

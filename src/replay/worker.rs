@@ -9,11 +9,13 @@ use crate::model::Reason;
 use super::Job;
 use super::changes::{Change, Said};
 use super::coverage::{Before, Counts, Fate, is_same};
-use super::distinct::{Distinct, Told};
+use super::distinct::Distinct;
 use super::format::{Line, LineScratch, NoLine};
-use super::frequent::{Frequent, Merge};
+use super::frequent::Frequent;
 use super::input::Block;
-use super::judge::{Asked, Judged, Space, reason};
+use super::judge::{Asked, Depends, Judged, Space, reason};
+use super::known::{Changed, Figures, Known};
+use super::seen::{Seen, cut, cut_bytes, url, without_port};
 
 /// What all threads have in common.
 #[derive(Debug)]
@@ -44,8 +46,6 @@ pub(super) struct Worker<'j> {
     pub changed: [[u64; Fate::ALL.len()]; Fate::ALL.len()],
     /// The first lines that can't be read, by log and number.
     pub unreadable: Vec<(usize, u64, String, &'static str)>,
-    told: Told,
-    told_changed: Told,
 }
 
 /// Working space of a thread.
@@ -53,6 +53,7 @@ pub(super) struct Worker<'j> {
 pub(super) struct Desk {
     line: LineScratch,
     spaces: [Space; 2],
+    known: Known,
 }
 
 /// Numbers of lines.
@@ -67,21 +68,20 @@ pub(super) struct Tally {
     pub requests: u64,
 }
 
-/// A URL or host that was seen.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub site: Option<usize>,
-    pub key: Box<[u8]>,
-    /// A URL that it was asked for by.
-    pub example: String,
-    /// Where it was first seen.
-    pub place: (usize, u64),
-    /// Hits by the class of the old status; the first is for none.
-    pub statuses: [u64; 6],
-}
-
 /// Marks a URL that the old server had.
 pub(super) const FOUND: u8 = 1;
+
+impl Desk {
+    /// That of one of `threads`.
+    pub fn new(threads: usize) -> Self {
+        Self::with((KNOWN / threads.max(1).next_power_of_two()).max(LEAST_KNOWN))
+    }
+
+    /// One that remembers what came of that many requests (a power of two, or none).
+    pub fn with(known: usize) -> Self {
+        Desk { known: Known::new(known), ..Desk::default() }
+    }
+}
 
 impl<'j> Shared<'j> {
     pub fn new(job: &'j Job, hosts: &'j [Option<String>]) -> Self {
@@ -105,8 +105,6 @@ impl<'j> Worker<'j> {
             changes: Frequent::new(shared.room.max(CHANGES)),
             changed: [[0; _]; _],
             unreadable: Vec::new(),
-            told: Told::default(),
-            told_changed: Told::default(),
         }
     }
 
@@ -128,7 +126,7 @@ impl<'j> Worker<'j> {
 
     fn count_line(&mut self, block: &Block, line: &[u8], number: u64, desk: &mut Desk) {
         match block.format.read(line, &mut desk.line) {
-            Ok(line) => self.count(&line, (block.input, number), &mut desk.spaces),
+            Ok(line) => self.count(&line, (block.input, number), &mut desk.spaces, &mut desk.known),
             Err(NoLine::Comment) => self.tally.comments += 1,
             Err(NoLine::NoRequest) => self.tally.no_request += 1,
             Err(NoLine::Unreadable(why)) => {
@@ -147,7 +145,7 @@ impl<'j> Worker<'j> {
         self.unreadable.push(line);
     }
 
-    fn count(&mut self, line: &Line<'_>, place: (usize, u64), [space, other_space]: &mut [Space; 2]) {
+    fn count(&mut self, line: &Line<'_>, place: (usize, u64), spaces: &mut [Space; 2], known: &mut Known) {
         let shared = self.shared;
         let job = shared.job;
         if (job.since.is_some() || job.until.is_some()) && !is_within(line, job.since, job.until) {
@@ -159,65 +157,143 @@ impl<'j> Worker<'j> {
             host => Some(host),
         };
         let asked = Asked { line, host, secure: line.secure.unwrap_or(job.secure) };
-        job.judge.judge(&asked, space, |judged| {
-            let site = judged.decision.site.map(|(number, _)| number);
-            if shared.only.is_some_and(|only| site != Some(only)) {
-                self.tally.left_out += 1;
-                return;
-            }
-            self.count_judged(&asked, judged, site, place);
-            if let Some(against) = &job.against {
-                against.judge(&asked, other_space, |after| self.compare(&asked, judged, after, place));
-            }
-        });
+        if let Some(figures) = known.find(&asked)
+            && self.holds(line, figures.depends)
+            && self.count_known(figures, line)
+        {
+            return;
+        }
+        let [space, other_space] = spaces;
+        let figures =
+            job.judge.judge(&asked, space, |judged| match job.against.as_ref().filter(|_| !self.is_left_out(judged)) {
+                None => self.count_judged(&asked, judged, None, place),
+                Some(against) => {
+                    against.judge(&asked, other_space, |after| self.count_judged(&asked, judged, Some(after), place))
+                }
+            });
+        if self.holds(line, figures.depends) {
+            known.keep(&asked, figures);
+        }
     }
 
-    fn count_judged(&mut self, asked: &Asked<'_>, judged: &Judged<'_>, site: Option<usize>, place: (usize, u64)) {
-        let decision = &judged.decision;
-        let before = Before::of(asked.line.status);
+    /// Whether what came of the request of a line comes of the same request in each line for which this holds.
+    fn holds(&self, line: &Line<'_>, [depends, after]: [Depends; 2]) -> bool {
+        let job = self.shared.job;
+        job.judge.lets_in(line, depends) && job.against.as_ref().is_none_or(|against| against.lets_in(line, after))
+    }
+
+    fn is_left_out(&self, judged: &Judged<'_>) -> bool {
+        let site = judged.decision.site.map(|(number, _)| number);
+        self.shared.only.is_some_and(|only| site != Some(only))
+    }
+
+    /// Counts a request of which all is known that is to be counted; false if not.
+    fn count_known(&mut self, figures: &Figures, line: &Line<'_>) -> bool {
+        let before = Before::of(line.status);
+        if figures.left_out {
+            self.tally.left_out += 1;
+            return true;
+        }
+        if before == Before::Found && !figures.found {
+            return false;
+        }
+        let seen = match figures.fate {
+            Fate::Unmapped => Some(self.unmapped.find(figures.listed)),
+            Fate::UnknownHost => Some(self.unknown.find(figures.listed)),
+            _ => None,
+        };
+        let change = figures.change.map(|change| (change.fates, self.changes.find(change.listed)));
+        // A list may have dropped what it had.
+        if matches!(seen, Some(None)) || matches!(change, Some((_, None))) {
+            return false;
+        }
+        if let Some(Some(seen)) = seen {
+            seen.again().count(line.status);
+        }
+        if let Some(([one, other], Some(change))) = change {
+            change.again().hits += 1;
+            self.changed[one as usize][other as usize] += 1;
+        }
+        self.count_figures(figures, before);
+        true
+    }
+
+    fn count_figures(&mut self, figures: &Figures, before: Before) {
         self.tally.requests += 1;
-        self.counts.count(decision, before, judged.insists);
-        if let Some(reason) = reason(&decision.verdict) {
+        self.counts.count(figures.place, before);
+        if let Some(reason) = figures.reason {
             self.reasons[reason as usize] += 1;
         }
-        let fate = Fate::of(decision);
+    }
+
+    /// Counts a request that was judged; what of that is the same for each such request.
+    fn count_judged(
+        &mut self,
+        asked: &Asked<'_>,
+        judged: &Judged<'_>,
+        after: Option<&Judged<'_>>,
+        place: (usize, u64),
+    ) -> Figures {
+        let decision = &judged.decision;
+        let site = decision.site.map(|(number, _)| number);
+        let before = Before::of(asked.line.status);
+        let mut figures = Figures {
+            left_out: self.is_left_out(judged),
+            place: self.counts.place(decision, judged.insists),
+            fate: Fate::of(decision),
+            reason: reason(&decision.verdict),
+            listed: 0,
+            change: None,
+            depends: [judged.depends, after.map_or(Depends::OnNothing, |after| after.depends)],
+            found: before == Before::Found,
+        };
+        if figures.left_out {
+            self.tally.left_out += 1;
+            return figures;
+        }
+        self.count_figures(&figures, before);
         let of = site.map_or(NO_SITE, |site| site as u32);
+        let fate = figures.fate as u8;
         let identity = match decision.key {
-            b"" => hash(&[&[fate as u8], asked.host.unwrap_or_default(), judged.target]),
-            key => hash(&[&[fate as u8], &of.to_le_bytes(), key]),
+            b"" => hash(&[&[fate], asked.host.unwrap_or_default(), judged.target]),
+            key => hash(&[&[fate], &of.to_le_bytes(), key]),
         };
         let mark = if before == Before::Found { FOUND } else { 0 };
-        self.shared.urls.add(identity, of << 3 | fate as u32, mark, &mut self.told);
-        let class = usize::from(asked.line.status / 100).min(5);
-        match fate {
+        self.shared.urls.add(identity, of << 3 | u32::from(fate), mark);
+        let new = |key: &[u8]| Seen {
+            site,
+            key: cut_bytes(key),
+            example: url(asked, judged.target),
+            place,
+            statuses: [0; 6],
+        };
+        match figures.fate {
             Fate::Unmapped => {
-                let new = || Seen {
-                    site,
-                    key: cut_bytes(decision.key),
-                    example: url(asked, judged.target),
-                    place,
-                    statuses: [0; 6],
-                };
-                self.unmapped.add(identity, new, |seen| seen.count(class));
+                figures.listed = identity;
+                self.unmapped.add(identity, || new(decision.key), |seen| seen.count(asked.line.status));
             }
             Fate::UnknownHost => {
                 let host = without_port(asked.host.unwrap_or_default());
-                let new = || Seen {
-                    site: None,
-                    key: cut_bytes(&host.to_ascii_lowercase()),
-                    example: url(asked, judged.target),
-                    place,
-                    statuses: [0; 6],
-                };
-                self.unknown.add(hash_folded(host), new, |seen| seen.count(class));
+                figures.listed = hash_folded(host);
+                let new = || new(&host.to_ascii_lowercase());
+                self.unknown.add(figures.listed, new, |seen| seen.count(asked.line.status));
             }
             _ => {}
         }
+        figures.change = after.and_then(|after| self.compare(asked, judged, after, place));
+        figures
     }
 
-    fn compare(&mut self, asked: &Asked<'_>, before: &Judged<'_>, after: &Judged<'_>, place: (usize, u64)) {
+    /// Counts what other routes make of a request, if that is something else.
+    fn compare(
+        &mut self,
+        asked: &Asked<'_>,
+        before: &Judged<'_>,
+        after: &Judged<'_>,
+        place: (usize, u64),
+    ) -> Option<Changed> {
         if before.insists == after.insists && is_same(&before.decision.verdict, &after.decision.verdict) {
-            return;
+            return None;
         }
         let (one, other) = (&before.decision, &after.decision);
         let fates = [one, other].map(Fate::of);
@@ -227,7 +303,7 @@ impl<'j> Worker<'j> {
         let statuses = [one.verdict.status(), other.verdict.status()].map(u16::to_le_bytes);
         let identity = hash(&[host, one.key, other.key, unkeyed, &statuses[0], &statuses[1]]);
         let kind = (fates[0] as u32) << 3 | fates[1] as u32;
-        self.shared.changed.add(identity, kind, 0, &mut self.told_changed);
+        self.shared.changed.add(identity, kind, 0);
         let new = || Change {
             hits: 0,
             method: cut(asked.line.method, MAX_TOLD),
@@ -237,12 +313,9 @@ impl<'j> Worker<'j> {
             after: Said::of(after),
             place,
         };
-        self.changes.add(identity, new, |change| {
-            change.hits += 1;
-            if place < change.place {
-                (change.place, change.url) = (place, url(asked, before.target));
-            }
-        });
+        // The first request of a thread comes before its others.
+        self.changes.add(identity, new, |change| change.hits += 1);
+        Some(Changed { listed: identity, fates })
     }
 
     /// Adds what another thread has counted.
@@ -269,66 +342,10 @@ impl<'j> Worker<'j> {
     }
 }
 
-impl Seen {
-    fn count(&mut self, class: usize) {
-        self.statuses[class] += 1;
-    }
-
-    /// How often it was seen.
-    pub fn hits(&self) -> u64 {
-        self.statuses.iter().sum()
-    }
-}
-
-impl Merge for Seen {
-    fn merge(&mut self, other: Self) {
-        let mut statuses = self.statuses;
-        statuses.iter_mut().zip(other.statuses).for_each(|(own, other)| *own += other);
-        if other.place < self.place {
-            *self = other;
-        }
-        self.statuses = statuses;
-    }
-}
-
 fn is_within(line: &Line<'_>, since: Option<i64>, until: Option<i64>) -> bool {
     line.moment
         .seconds()
         .is_some_and(|at| since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until))
-}
-
-fn url(asked: &Asked<'_>, target: &[u8]) -> String {
-    let scheme = if asked.secure { "https" } else { "http" };
-    let host = without_port(asked.host.unwrap_or_default());
-    let url = [scheme.as_bytes(), b"://", host, target].concat();
-    cut(&url, MAX_KEPT)
-}
-
-/// A host without the port that many logs write behind it.
-fn without_port(host: &[u8]) -> &[u8] {
-    match memchr::memrchr(b':', host) {
-        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && !host.ends_with(b"]") => &host[..colon],
-        _ => host,
-    }
-}
-
-/// Bytes of a log as text: what is no UTF-8 and no printable character is escaped by percent.
-pub(super) fn cut(bytes: &[u8], length: usize) -> String {
-    let mut out = String::new();
-    for chunk in bytes[..bytes.len().min(length)].utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c.is_control() {
-                true => c.to_string().bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
-                false => out.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
-    }
-    out
-}
-
-fn cut_bytes(bytes: &[u8]) -> Box<[u8]> {
-    bytes[..bytes.len().min(MAX_KEPT)].into()
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {
@@ -347,9 +364,6 @@ pub(super) const NO_SITE: u32 = u32::MAX >> 3;
 /// Any number, but the same in every run.
 const SEED: u64 = 0x5741_5950_4F53_5421;
 
-/// Longest part of a URL that is kept, in bytes.
-const MAX_KEPT: usize = 1024;
-
 /// Longest part of a line that is told, in bytes.
 const MAX_TOLD: usize = 200;
 
@@ -359,9 +373,16 @@ pub(super) const TOLD_LINES: usize = 10;
 /// Different URLs up to which their number is exact: 120 MB of memory, if there are so many.
 const URLS: usize = 7_000_000;
 
+/// Requests of which it is remembered what came of them, by all threads and at least by each: 75 MB, if there are so many.
+const KNOWN: usize = 1 << 20;
+const LEAST_KNOWN: usize = 1 << 14;
+
 /// URLs of a list that a thread has room for.
 const ROOM: usize = 1 << 16;
 const MAX_ROOM: usize = 1 << 20;
 
 /// Changes that a thread has room for: 100 MB, if there are so many.
 const CHANGES: usize = 1 << 18;
+
+#[cfg(test)]
+mod tests;

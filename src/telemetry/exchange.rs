@@ -141,14 +141,20 @@ impl Exchange<'_> {
             | u8::from(self.client.is_some()) << 2
             | u8::from(self.span != 0) << 3
             | u8::from(self.sampled) << 4;
+        let reason = self.reason.map_or(NONE, |reason| reason as u8);
+        let texts = self.texts();
+        let lengths = texts.map(|text| u16::try_from(text.len()).unwrap_or(u16::MAX));
+        let all = lengths.iter().map(|&length| usize::from(length)).sum::<usize>();
+        // All at once: this is where clients wait.
+        out.reserve(MOST_FIXED + all);
         out.extend_from_slice(&self.at.to_le_bytes());
         out.extend_from_slice(&self.sent.to_le_bytes());
         out.extend_from_slice(&self.received.to_le_bytes());
         out.extend_from_slice(&self.took.to_le_bytes());
         out.extend_from_slice(&self.line.to_le_bytes());
         out.extend_from_slice(&self.status.to_le_bytes());
-        let reason = self.reason.map_or(NONE, |reason| reason as u8);
         out.extend_from_slice(&[self.outcome as u8, reason, self.lane as u8, self.protocol as u8, flags]);
+        out.extend_from_slice(lengths.map(u16::to_le_bytes).as_flattened());
         if let Some(client) = self.client {
             let address = match client {
                 IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -160,10 +166,10 @@ impl Exchange<'_> {
             out.extend_from_slice(&self.span.to_le_bytes());
             out.extend_from_slice(&self.parent.to_le_bytes());
         }
-        for text in self.texts() {
-            let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(&text[..usize::from(length)]);
+        for (text, length) in texts.iter().zip(lengths) {
+            if length > 0 {
+                out.extend_from_slice(&text[..usize::from(length)]);
+            }
         }
     }
 
@@ -192,12 +198,12 @@ impl<'a> Exchange<'a> {
         let (at, sent, received) = (number(bytes)?, number(bytes)?, number(bytes)?);
         let (took, line, status) = (number(bytes)?, number(bytes)?, number(bytes)?);
         let [outcome, reason, lane, protocol, flags] = array(bytes)?;
+        let lengths = array::<{ 2 * TEXTS }>(bytes)?;
         let client = if flags & 4 == 0 { None } else { Some(Ipv6Addr::from(array::<16>(bytes)?)) };
         let (span, parent) = if flags & 8 == 0 { (0, 0) } else { (number(bytes)?, number(bytes)?) };
         let mut texts = [&b""[..]; TEXTS];
-        for text in &mut texts {
-            let length: u16 = number(bytes)?;
-            *text = bytes.split_off(..usize::from(length))?;
+        for (text, length) in texts.iter_mut().zip(lengths.as_chunks().0) {
+            *text = bytes.split_off(..usize::from(u16::from_le_bytes(*length)))?;
         }
         let [site, method, host, target, key, location, file, platform, cache, referer, user_agent, tags, trace] =
             texts;
@@ -270,6 +276,9 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 const TEXTS: usize = 13;
+
+/// Bytes of all that is no text, at most.
+const MOST_FIXED: usize = 128;
 
 /// No reason.
 const NONE: u8 = u8::MAX;

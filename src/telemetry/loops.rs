@@ -4,12 +4,14 @@
 //! twenty redirects, so the same client asks for the same URL again and again within seconds.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use foldhash::quality::RandomState;
 
 use super::{Consumer, Exchange, Journal};
 use crate::model::Outcome;
@@ -48,7 +50,7 @@ impl Default for LoopDetector {
     fn default() -> Self {
         LoopDetector {
             places: vec![Trail::default(); PLACES].into(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             seen: Arc::default(),
             journal: Journal::default(),
         }

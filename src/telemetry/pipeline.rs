@@ -132,8 +132,11 @@ impl Buffers {
                 while let Some(exchange) = Exchange::take(&mut rest) {
                     consumers.iter_mut().for_each(|consumer| consumer.exchange(&exchange));
                 }
+                // As much as such a turn takes is kept: memory that is given back has to be cleared when it is had again, by
+                // those who answer.
+                let used = taken.len();
                 taken.clear();
-                taken.shrink_to(KEPT);
+                taken.shrink_to(KEPT.max(2 * used));
             }
             if ends {
                 return consumers.iter_mut().for_each(|consumer| consumer.end());
@@ -159,7 +162,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// Buffers, at most.
 const MOST_SHARDS: usize = 64;
 
-/// Bytes of an empty buffer that are kept for the next turn.
+/// Bytes of an empty buffer that are kept for the next turn, however little there was to tell.
 const KEPT: usize = 1 << 20;
 
 #[cfg(test)]

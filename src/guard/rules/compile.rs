@@ -206,6 +206,11 @@ impl Compiler {
             let label = rule.name.clone().unwrap_or_else(|| place.clone());
             Rule { label, place, action: rule.action.clone(), shadow: rule.shadow, condition }
         });
+        let asks_who = self.predicates.iter().any(|predicate| match predicate {
+            Predicate::Client(_) | Predicate::Crawler(..) => true,
+            Predicate::Text(source, _) => *source >= FIELDS,
+            Predicate::Method(_) | Predicate::Tagged(_) | Predicate::Path => false,
+        });
         RuleSet {
             rules: compiled.collect(),
             predicates: self.predicates,
@@ -221,6 +226,7 @@ impl Compiler {
             fields: self.fields.into_iter().map(|(name, wanted)| (name, texts(wanted))).collect(),
             first,
             literals,
+            asks_who,
         }
     }
 }

@@ -83,7 +83,7 @@ impl AccessLog {
             lines: Lines::new(settings.format, world.zone.clone()),
             clients: Clients::new(settings.client, &settings.folder, world.today()),
             current: Current::new(&settings.folder, settings.rotate_bytes, world.clone()),
-            buffer: Vec::with_capacity(WRITE),
+            buffer: Vec::with_capacity(WRITE + SPARE),
             patience: WRITE,
             stats: Arc::default(),
             lost_before: 0,
@@ -118,7 +118,7 @@ impl AccessLog {
         }
         self.patience = self.buffer.len() + WRITE;
         if self.buffer.is_empty() {
-            self.buffer.shrink_to(WRITE);
+            self.buffer.shrink_to(WRITE + SPARE);
         }
     }
 
@@ -184,6 +184,9 @@ impl Consumer for AccessLog {
 
 /// Bytes that are written at once, where there is much to write.
 const WRITE: usize = 256 << 10;
+
+/// Bytes of the line with which it is enough: but for odd ones, the buffer never grows.
+const SPARE: usize = 64 << 10;
 
 /// Bytes of lines that are kept for when they can be written.
 const MOST: usize = 4 << 20;
