@@ -7,10 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -27,6 +24,9 @@ use super::ledger::{Event, Failure, Ledger};
 use super::order::{Driver, certificate, identifier};
 use super::preflight::preflight;
 use super::schedule::{Batch, Step, Wanted, due_at, next};
+use super::session::Session;
+use super::stats::EngineStats;
+use super::told::Log;
 use super::transport::now;
 use crate::config::{AcmeSettings, Gateway, TlsSettings};
 use crate::tls::{Challenges, Passphrase, STATE_FOLDER};
@@ -44,51 +44,13 @@ pub struct Engine {
     stats: Arc<EngineStats>,
 }
 
-/// What an engine has done since it was made, and how it is. All are as good as the last round.
-#[derive(Debug, Default)]
-pub struct EngineStats {
-    /// Orders placed.
-    pub orders: AtomicU64,
-    /// Certificates that came of them.
-    pub issued: AtomicU64,
-    /// Orders that came to nothing.
-    pub dropped: AtomicU64,
-    /// Names that an authority did not find proven.
-    pub failures: AtomicU64,
-    /// Names that are wanted.
-    pub wanted: AtomicU64,
-    /// Those that a certificate of the authority covers.
-    pub covered: AtomicU64,
-    /// Those without one that were tried in vain, by the gateway or the authority.
-    pub failing: AtomicU64,
-    /// When something is to be done next, Unix seconds; 0 if nothing is.
-    pub next: AtomicI64,
-    /// Whether the last round ended with a fault.
-    pub is_failing: AtomicBool,
-}
-
-/// What is kept between rounds, in memory: losing it costs a few questions.
-#[derive(Default)]
-pub struct Session {
-    authority: Option<Arc<Authority>>,
-    trials: HashMap<String, Trial>,
-    /// When the authority wants to be asked about the renewal of a certificate next, by its id.
-    renewals: HashMap<String, i64>,
-}
-
-/// What came of trying a name.
-struct Trial {
-    outcome: Result<(), String>,
-    /// Until when that is good, or when it is tried again, Unix seconds.
-    until: i64,
-    tries: u32,
-}
-
 /// Where a round ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Nothing can be done before then, Unix seconds; [`i64::MAX`] if nothing will be.
     pub until: i64,
+    /// Whether the authority wants no orders before then.
+    pub is_limited: bool,
     /// Names that are wanted and can't be ordered as things are, with the reasons.
     pub not_ready: Vec<Failure>,
 }
@@ -128,40 +90,29 @@ impl Engine {
     /// Keeps all wanted names covered, for as long as it is polled. To drop it at any moment is as good as killing the
     /// process, and both are safe: the next goes on where it was.
     pub async fn run(&self) {
-        let mut session = Session::default();
+        let (mut session, log) = (Session::default(), Log::default());
         let mut faults = 0;
-        let mut told = String::new();
         loop {
             let wanted = (self.wanted)();
-            let pause = match self.round(&mut session, &log_progress).await {
+            let done = self.round(&mut session, &|progress| log.tell(progress)).await;
+            log.ended(done.as_ref().err(), done.as_ref().is_ok_and(|rest| rest.is_limited));
+            let is_failing = matches!(&done, Err(fault) if !matches!(fault, Fault::Busy(_)));
+            self.stats.is_failing.store(is_failing, Ordering::Relaxed);
+            let until = match &done {
                 Ok(rest) => {
-                    if !std::mem::take(&mut told).is_empty() {
-                        log::info!("acme: well again");
-                    }
                     faults = 0;
-                    self.stats.is_failing.store(false, Ordering::Relaxed);
-                    self.stats.next.store(if rest.until == i64::MAX { 0 } else { rest.until }, Ordering::Relaxed);
                     rest.until
                 }
                 Err(fault) => {
-                    let text = fault.to_string();
-                    if text != told {
-                        log::warn!("acme: {text}");
-                        told = text;
-                    }
-                    self.stats.is_failing.store(true, Ordering::Relaxed);
                     faults += 1;
-                    let again = now() + pause_after(&fault, faults);
-                    self.stats.next.store(again, Ordering::Relaxed);
-                    again
+                    now() + pause_after(fault, faults)
                 }
             };
-            loop {
-                let left = pause.saturating_sub(now());
-                if left <= 0 {
-                    break;
-                }
-                sleep(Duration::from_secs(left.min(LOOK).unsigned_abs())).await;
+            self.stats.next.store(if until == i64::MAX { 0 } else { until }, Ordering::Relaxed);
+            // Others may have written into the ledger.
+            let until = until.min(now() + IDLE);
+            while now() < until {
+                sleep(Duration::from_secs((until - now()).clamp(1, LOOK).unsigned_abs())).await;
                 // Routes were reloaded, or files of the operator came or went.
                 if faults == 0 && (self.wanted)() != wanted {
                     break;
@@ -220,10 +171,10 @@ impl Engine {
         loop {
             let now = now();
             let wanted = (self.wanted)();
-            self.count(book, session, &wanted, now);
+            self.stats.count(book, session, &wanted, now);
             if let Some((until, why)) = book.ledger().limited().filter(|(until, _)| *until > now) {
                 tell(Progress::Waiting { until, why: why.to_owned() });
-                return Ok(Rest { until, not_ready: session.not_ready(&wanted) });
+                return Ok(Rest { until, is_limited: true, not_ready: session.not_ready(&wanted) });
             }
             let due: Vec<String> = due(book.ledger(), &wanted, now);
             let is_open = book.ledger().open_order().is_some();
@@ -234,7 +185,7 @@ impl Engine {
                 session.authority = Some(Arc::new(authority));
             }
             let Some(authority) = session.authority.clone() else {
-                return Ok(Rest { until: i64::MAX, not_ready: Vec::new() });
+                return Ok(Rest { until: i64::MAX, is_limited: false, not_ready: Vec::new() });
             };
             let driver = Driver {
                 authority: &authority,
@@ -244,7 +195,7 @@ impl Engine {
                 challenges: &self.challenges,
                 passphrase: passphrase.as_ref(),
                 tell: &|progress| {
-                    self.note(&progress);
+                    self.stats.note(&progress);
                     tell(progress);
                 },
             };
@@ -254,11 +205,8 @@ impl Engine {
             }
             // One that is under way goes on, whatever is wanted now.
             if !is_open {
-                let untried: Vec<String> = due
-                    .iter()
-                    .filter(|name| session.trials.get(*name).is_none_or(|trial| trial.until <= now))
-                    .cloned()
-                    .collect();
+                session.keep(&wanted);
+                let untried = session.untried(&due, now);
                 if !untried.is_empty() {
                     let outcomes = preflight(&self.settings, &self.challenges, &untried, tell).await;
                     session.note(outcomes, tell);
@@ -271,7 +219,7 @@ impl Engine {
                     let renewals = session.renewals.values().copied().min().unwrap_or(i64::MAX);
                     let until = until.min(retry).min(renewals).max(now + 1);
                     let until = if until < i64::MAX { until } else { i64::MAX };
-                    return Ok(Rest { until, not_ready: session.not_ready(&wanted) });
+                    return Ok(Rest { until, is_limited: false, not_ready: session.not_ready(&wanted) });
                 }
                 Step::Resume(order) => (order, false),
                 Step::Order(Batch { names, replaces }) => {
@@ -402,66 +350,6 @@ impl Engine {
         book.record(Event::Ended { certificate: id.to_owned(), why: "it was revoked".to_owned() })?;
         self.tidy(&mut book)
     }
-
-    fn count(&self, book: &Book, session: &Session, wanted: &[Wanted], now: i64) {
-        let coverage = book.ledger().coverage(now);
-        let (covered, open): (Vec<&Wanted>, _) =
-            wanted.iter().partition(|name| coverage.contains_key(name.name.as_str()));
-        let has_failed = |name: &&&Wanted| {
-            !session.is_ready(&name.name)
-                || book.ledger().trouble(&name.name).is_some_and(|trouble| trouble.failures > 0)
-        };
-        self.stats.wanted.store(wanted.len() as u64, Ordering::Relaxed);
-        self.stats.covered.store(covered.len() as u64, Ordering::Relaxed);
-        self.stats.failing.store(open.iter().filter(has_failed).count() as u64, Ordering::Relaxed);
-    }
-
-    fn note(&self, progress: &Progress) {
-        let add = |count: &AtomicU64, by: usize| count.fetch_add(by as u64, Ordering::Relaxed);
-        match progress {
-            Progress::Issued { .. } => add(&self.stats.issued, 1),
-            Progress::Dropped { .. } => add(&self.stats.dropped, 1),
-            Progress::Failed { failures, .. } => add(&self.stats.failures, failures.len()),
-            _ => 0,
-        };
-    }
-}
-
-impl Session {
-    fn is_ready(&self, name: &str) -> bool {
-        self.trials.get(name).is_none_or(|trial| trial.outcome.is_ok())
-    }
-
-    /// When a name is tried again that could not be ordered.
-    fn retry(&self, name: &str) -> Option<i64> {
-        self.trials.get(name).filter(|trial| trial.outcome.is_err()).map(|trial| trial.until)
-    }
-
-    fn not_ready(&self, wanted: &[Wanted]) -> Vec<Failure> {
-        let why = |name: &Wanted| {
-            let why = self.trials.get(&name.name)?.outcome.as_ref().err()?.clone();
-            Some(Failure { name: name.name.clone(), why })
-        };
-        wanted.iter().filter_map(why).collect()
-    }
-
-    fn note(&mut self, outcomes: HashMap<String, Result<(), String>>, tell: &(dyn Fn(Progress) + Send + Sync)) {
-        let now = now();
-        for (name, outcome) in outcomes {
-            let before = self.trials.get(&name);
-            let tries = before.filter(|trial| trial.outcome.is_err()).map_or(0, |trial| trial.tries);
-            let until = match &outcome {
-                Ok(()) => now + GOOD,
-                Err(why) => {
-                    if before.is_none_or(|before| before.outcome.as_ref().err() != Some(why)) {
-                        tell(Progress::NotReady(Failure { name: name.clone(), why: why.clone() }));
-                    }
-                    now + (FIRST_TRIAL << tries.min(20)).min(LONGEST_TRIAL)
-                }
-            };
-            self.trials.insert(name, Trial { outcome, until, tries: tries + 1 });
-        }
-    }
 }
 
 /// The names that would be ordered now if they are ready.
@@ -493,7 +381,7 @@ fn is_settled(path: &std::path::Path) -> bool {
 fn pause_after(fault: &Fault, faults: u32) -> i64 {
     match fault {
         // Somebody else's work ends when it ends.
-        Fault::Local(_) if faults < 60 => 5,
+        Fault::Busy(_) => BUSY,
         Fault::Unreachable(_) | Fault::Senseless(_) | Fault::Refused(_) | Fault::Local(_) => {
             (1 << faults.saturating_sub(1).min(20)).min(LONGEST_PAUSE)
         }
@@ -502,38 +390,14 @@ fn pause_after(fault: &Fault, faults: u32) -> i64 {
     }
 }
 
-/// What an operator wants to know of.
-fn log_progress(progress: Progress) {
-    match progress {
-        Progress::Issued { names, file, .. } => log::info!("acme: {file} has a certificate for {}", listed(&names)),
-        Progress::Failed { failures, .. } => {
-            for Failure { name, why } in failures.iter().take(MAX_LISTED) {
-                log::warn!("acme: {name} was not proven: {why}");
-            }
-            if failures.len() > MAX_LISTED {
-                log::warn!("acme: nor were {} more, which `waypost certs doctor` lists", failures.len() - MAX_LISTED);
-            }
-        }
-        Progress::NotReady(Failure { name, why }) => log::warn!("acme: {name} is not ordered: {why}"),
-        Progress::Dropped { order, why } => log::warn!("acme: nothing came of order {order}: {why}"),
-        Progress::Waiting { why, .. } => log::warn!("acme: {why}"),
-        Progress::Trying { .. } | Progress::Ordering { .. } | Progress::Proving { .. } => {}
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    match names {
-        [] => "no name".to_owned(),
-        [name] => name.clone(),
-        [name, rest @ ..] => format!("{name} and {} more", rest.len()),
-    }
-}
-
-/// Names of a failed order that the log lists.
-const MAX_LISTED: usize = 20;
-
 /// How often it is looked whether other names are wanted, in seconds.
 const LOOK: i64 = 10;
+
+/// Longest pause without a look at the ledger, in seconds.
+const IDLE: i64 = 300;
+
+/// Pause while another process orders, in seconds.
+const BUSY: i64 = 5;
 
 /// Rounds that [`Engine::once`] gives an authority that can't be reached.
 const TRIES: u32 = 6;
@@ -543,11 +407,6 @@ const LONGEST_PAUSE: i64 = 600;
 
 /// Longest pause for all orders because one was too many, in seconds.
 const LONGEST_LIMIT: i64 = 3 * 3600;
-
-/// Seconds for which a name that is ready stays so; and between two trials of one that is not: the first, and the longest.
-const GOOD: i64 = 3600;
-const FIRST_TRIAL: i64 = 5;
-const LONGEST_TRIAL: i64 = 3600;
 
 /// Seconds between two questions about the renewal of a certificate: what the authority says is kept within bounds, and
 /// without an answer it is asked again after six hours (RFC 9773, 4.3.3).

@@ -19,7 +19,10 @@ pub enum Fault {
     /// Something has to change in gateway.toml first.
     #[error("{0}")]
     Settings(String),
-    /// This machine's fault: a file, a lock, a program.
+    /// Another process of the fleet is ordering.
+    #[error("{0}")]
+    Busy(String),
+    /// This machine's fault: a file, a program.
     #[error("{0}")]
     Local(String),
 }

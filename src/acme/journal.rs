@@ -59,7 +59,10 @@ pub enum JournalError {
 
 impl From<JournalError> for Fault {
     fn from(error: JournalError) -> Self {
-        Fault::Local(error.to_string())
+        match &error {
+            JournalError::Held(_) => Fault::Busy(error.to_string()),
+            _ => Fault::Local(error.to_string()),
+        }
     }
 }
 

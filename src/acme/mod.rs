@@ -28,8 +28,12 @@ mod ledger;
 mod order;
 mod preflight;
 mod progress;
+mod proving;
 mod schedule;
+mod session;
 mod signed;
+mod stats;
+mod told;
 mod transport;
 mod wanted;
 
@@ -40,7 +44,7 @@ use crate::config::Gateway;
 use crate::tls::STATE_FOLDER;
 
 pub use domains::registered;
-pub use engine::{Engine, EngineStats, Rest, Session};
+pub use engine::{Engine, Rest};
 pub use fault::{Fault, Refusal};
 pub use instant_acme::RevocationReason;
 pub use journal::{Journal, JournalError};
@@ -48,6 +52,8 @@ pub use ledger::{Certificate, Entry, Event, Failure, Ledger, Name, Order, OrderI
 pub use preflight::preflight;
 pub use progress::Progress;
 pub use schedule::{Batch, Planned, Step, Wanted, next, plan};
+pub use session::Session;
+pub use stats::EngineStats;
 pub use wanted::{Reason, Unwanted, covered, wanted};
 
 /// What happened so far with the authority, for whoever only looks: nothing is locked.

@@ -123,3 +123,38 @@ fn a_certificate_is_revoked_and_its_names_get_another() {
     running.stop();
     assert!(runtime.block_on(engine.once(&mut Session::default(), &|_| {})).is_ok());
 }
+
+/// What a process that is killed between two writes leaves behind: a ledger that ends with any of its lines, and the files
+/// of the moment.
+#[test]
+fn a_ledger_that_ends_anywhere_leads_to_the_same_certificate() {
+    let Some(scene) = Scene::new(Wish::default()) else { return };
+    scene.node.site("a", &hosts(2), "");
+    let running = server::start(scene.gateway()).unwrap();
+    until("a certificate", || scene.has("issued", 1));
+    running.stop();
+    let certs = scene.node.certs();
+    let path = certs.join("acme/.state/ledger.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    assert_eq!(lines.len(), 4, "{whole}");
+    let file = scene.node.issued()[0].0.clone();
+    let pem = fs::read_to_string(&file).unwrap();
+    let key = &pem[pem.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
+    // Before the key's file was known, before the certificate's was written, and before that was known; and a line that is
+    // cut off.
+    for (count, has_file, rest) in [(2, false, ""), (3, false, ""), (3, true, ""), (3, true, &lines[3][..20])] {
+        fs::write(&path, format!("{}\n{rest}", lines[..count].join("\n"))).unwrap();
+        fs::write(certs.join("acme/.state/orders/1.key"), key).unwrap();
+        if !has_file {
+            fs::remove_file(&file).unwrap();
+        }
+        let running = server::start(scene.gateway()).unwrap();
+        until("the entry", || scene.has("issued", 1));
+        until("the end of the key", || !certs.join("acme/.state/orders/1.key").exists());
+        running.stop();
+        assert_eq!(fs::read_to_string(&file).unwrap(), pem);
+        assert_eq!(scene.node.issued().len(), 1);
+    }
+    assert_eq!(scene.relay.asked("POST /order-plz"), 1);
+}

@@ -190,8 +190,11 @@ pub fn answer(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n{head}\r\n{body}", body.len()).into_bytes()
 }
 
-/// What a file of the ledger says, by line.
+/// What a file of the ledger says, by line. One that is just being written does not count.
 pub fn ledger(certs: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(certs.join("acme/.state/ledger.jsonl")).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
