@@ -37,6 +37,7 @@ mod resolver;
 mod signature;
 mod staples;
 mod store;
+mod ticket_file;
 mod tickets;
 
 #[cfg(test)]
@@ -336,7 +337,7 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(response) = ocsp::Response::parse(bytes) {
         assert!(response.serials().count() <= bytes.len() / 4);
     }
-    tickets::fuzz(bytes);
+    ticket_file::fuzz(bytes);
 }
 
 fn now() -> i64 {
