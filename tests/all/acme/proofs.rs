@@ -63,6 +63,22 @@ read -r _ status _ <&3
     running.stop();
 }
 
+#[test]
+fn a_hook_that_fails_holds_up_its_own_names_only() {
+    let Some(scene) = Scene::new(Wish::default()) else { return };
+    scene.node.site("a", &["*.old.example.org".to_owned(), "other.example.org".to_owned()], "");
+    let gateway = scene.gateway();
+    let dns_hook = ["/bin/sh", "-c", "echo no such zone >&2; exit 1"].map(str::to_owned).to_vec();
+    let acme = AcmeSettings { dns_hook, dns_wait: 0, ..gateway.acme.clone() };
+    let running = server::start(Gateway { acme, ..gateway }).unwrap();
+    until("a handshake", || scene.shakes_hands("other.example.org").is_ok());
+    let failures = scene.events("invalid")[0]["failures"].clone();
+    assert_eq!((failures.as_array().unwrap().len(), &failures[0]["name"]), (1, &"*.old.example.org".into()));
+    assert!(failures[0]["why"].as_str().unwrap().contains("no such zone"), "{failures}");
+    assert_eq!(scene.relay.asked("POST /order-plz"), 2);
+    running.stop();
+}
+
 /// An account that the authority knows, and its key.
 const EXTERNAL: (&str, &str) = ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
 

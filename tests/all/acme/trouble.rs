@@ -1,6 +1,9 @@
 //! What goes wrong between a gateway and an authority, and what comes of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use waypost::{
     acme::{Engine, Session, Wanted},
@@ -38,6 +41,27 @@ fn an_authority_that_goes_away_again_and_again_is_asked_again() {
     assert!(scene.has("ordering", 1) || scene.events("ordering").iter().all(|entry| entry["order"] == 1));
     assert_eq!(scene.node.issued().len(), 1);
     assert_eq!(scene.relay.asked("POST /order-plz"), 1);
+    running.stop();
+}
+
+#[test]
+fn an_authority_that_has_forgotten_the_account_is_told_again() {
+    let Some(scene) = Scene::new(Wish::default()) else { return };
+    let forgot = AtomicBool::new(false);
+    scene.relay.rewrite(move |what, _| {
+        let body = r#"{"type":"urn:ietf:params:acme:error:accountDoesNotExist","detail":"who?"}"#;
+        let head = "HTTP/1.1 400 Bad Request\r\nConnection: close";
+        let text = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        (what == "POST /order-plz" && !forgot.swap(true, Ordering::Relaxed)).then(|| text.into_bytes())
+    });
+    scene.node.site("a", &hosts(2), "");
+    let running = server::start(scene.gateway()).unwrap();
+    until("a handshake", || scene.shakes_hands("h1.old.example.org").is_ok());
+    // Registered twice and looked up once, for the order that it had taken all the same.
+    assert_eq!((scene.relay.asked("POST /sign-me-up"), scene.relay.asked("POST /order-plz")), (3, 1));
+    let state = std::fs::read_dir(scene.node.certs().join("acme/.state")).unwrap();
+    let names = state.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("account-")).count(), 1);
     running.stop();
 }
 
