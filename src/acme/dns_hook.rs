@@ -5,6 +5,7 @@ use std::{process::Stdio, time::Duration};
 use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 
 use super::fault::plain;
+use crate::tls::PASSPHRASE_VARIABLE;
 
 /// What is done with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ async fn run_within(hook: &[String], act: Act, name: &str, value: &str, time: Du
     let what = format!("{program} {word} {name}");
     let mut command = Command::new(program);
     command.args(first).args([word, name, value]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // What locks our keys is not the hook's business.
+    command.env_remove(PASSPHRASE_VARIABLE);
     let mut child = command.kill_on_drop(true).spawn().map_err(|error| format!("{what}: {error}"))?;
     let mut stderr = child.stderr.take();
     let told = async {

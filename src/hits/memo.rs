@@ -7,9 +7,12 @@ use foldhash::fast::RandomState;
 /// What was found of each text that came lately. A text has one place, by its hash, and takes it from another.
 #[derive(Clone, Debug)]
 pub(super) struct Memo<V> {
-    places: Box<[Option<(Box<[u8]>, V)>]>,
+    places: Box<[Option<Found<V>>]>,
     hasher: RandomState,
 }
+
+/// A text, and what was found of it.
+type Found<V> = (Box<[u8]>, V);
 
 impl<V> Memo<V> {
     /// With nothing in it.

@@ -70,7 +70,7 @@ pub use challenges::{ACME_TLS, Challenges};
 pub use inventory::{CertInfo, Inventory, inventory};
 pub use issued::{Issued, check_issued};
 pub use keyfile::{make_secret_folder, seal, unseal, write_certificate, write_secret};
-pub use passphrase::Passphrase;
+pub use passphrase::{Passphrase, VARIABLE as PASSPHRASE_VARIABLE};
 pub use policy::provider;
 pub use store::{ACME_FOLDER, CertReport, STATE_FOLDER};
 

@@ -5,8 +5,8 @@ use std::{env, fmt, fs, io, os::unix::ffi::OsStrExt, os::unix::fs::MetadataExt, 
 use super::file::finding;
 use crate::config::{Diagnostic, Stamp, TlsSettings};
 
-/// Where it is if no file is named.
-const VARIABLE: &str = "WAYPOST_PASSPHRASE";
+/// The environment variable that it is in if no file is named.
+pub const VARIABLE: &str = "WAYPOST_PASSPHRASE";
 
 /// Longest one, in bytes: more is another file.
 const MAX: usize = 1024;
