@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -78,8 +81,7 @@ impl Authority {
     fn try_start(wish: &Wish) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         write_certificates(folder.path());
-        let [address, management, control] = [(); 3].map(|()| free_port());
-        let dns = free_dns_port();
+        let [address, management, control, dns] = [(); 4].map(|()| free_port());
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut pebble = serde_json::json!({
             "listenAddress": address.to_string(),
@@ -233,15 +235,15 @@ fn write_certificates(folder: &Path) {
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
 }
 
-/// A port that is free now.
+/// A port that is free now, and will be: none that the system gives to whoever asks for any, and no other test of this
+/// process gets it.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn free_dns_port() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let address = free_port();
-        if UdpSocket::bind(address).is_ok() {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_000 + (number % 15_000) as u16));
+        // DNS speaks both.
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }
