@@ -6,7 +6,6 @@ use super::schedule::Wanted;
 use crate::config::AcmeSettings;
 use crate::model::{HostPattern, Phase};
 use crate::routing::SiteTable;
-use crate::tls::Inventory;
 
 /// A host for which nothing is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +51,8 @@ impl Reason {
     }
 }
 
-/// Which hosts valid certificates of the operator's own take care of at `now` (Unix seconds), for [`wanted`].
-pub fn covered(inventory: &Inventory, now: i64) -> impl Fn(&HostPattern) -> bool + use<> {
-    let own = inventory.certificates.iter().filter(|own| !own.is_acme && own.is_valid_at(now));
-    let names: HashSet<String> = own.flat_map(|own| &own.names).cloned().collect();
+/// Which hosts are covered by certificates that have these names, for [`wanted`].
+pub fn covered(names: HashSet<String>) -> impl Fn(&HostPattern) -> bool {
     move |host| match host {
         HostPattern::Exact(host) => {
             let host = host.as_str();

@@ -340,9 +340,9 @@ fn certificates(gateway: &Gateway, reloader: &Reloader) -> Option<Engine> {
     let (live, tls, settings) = (reloader.live().clone(), reloader.tls().cloned(), gateway.acme.clone());
     let wanted = move || {
         let now = Timestamp::now().as_second();
-        let inventory = tls.as_ref().map(|tls| tls.inventory()).unwrap_or_default();
+        let own = tls.as_ref().map(|tls| tls.own_names(now)).unwrap_or_default();
         let live = live.load();
-        acme::wanted(live.snapshot.sites(), &settings, acme::covered(&inventory, now), now).0
+        acme::wanted(live.snapshot.sites(), &settings, acme::covered(own), now).0
     };
     Some(Engine::new(gateway, reloader.challenges().clone(), wanted))
 }

@@ -11,10 +11,14 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use moka::sync::Cache;
 use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair};
 use rustls::{
@@ -39,6 +43,8 @@ pub struct Challenges {
     made: Cache<String, ([u8; 32], Arc<CertifiedKey>)>,
     /// One at a time writes the thumbprint.
     writing: Mutex<()>,
+    /// When it was last looked for because there was none, Unix seconds.
+    looked: AtomicI64,
 }
 
 impl Challenges {
@@ -51,6 +57,7 @@ impl Challenges {
             maker: OnceLock::new(),
             made: Cache::new(MAX_MADE),
             writing: Mutex::new(()),
+            looked: AtomicI64::new(0),
         };
         challenges.reload();
         challenges
@@ -75,8 +82,20 @@ impl Challenges {
     /// The answer to `http-01` for a token: its key authorization (RFC 8555, 8.1). None without an account, and for what
     /// is no token.
     pub fn key_authorization(&self, token: &str) -> Option<String> {
-        let thumbprint = self.thumbprint.load();
+        let mut thumbprint = self.thumbprint.load();
+        if thumbprint.is_none() && self.is_time_to_look() {
+            // Another node may just have opened the account, and asks whether this one knows.
+            self.reload();
+            thumbprint = self.thumbprint.load();
+        }
         Some(format!("{token}.{}", thumbprint.as_ref().filter(|_| is_challenge_token(token))?))
+    }
+
+    /// Once a second at most, whoever asks.
+    fn is_time_to_look(&self) -> bool {
+        let now = Timestamp::now().as_second();
+        let last = self.looked.load(Relaxed);
+        last != now && self.looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
     /// Sets the thumbprint (RFC 7638) of the account's key, here and in the folder for all nodes; `None` takes it away.
@@ -213,6 +232,20 @@ mod tests {
     use x509_parser::{extensions::GeneralName, prelude::*};
 
     const THUMB: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
+    #[test]
+    fn the_first_account_of_a_fleet_is_known_to_all_nodes_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Challenges::open(folder.path());
+        assert_eq!(node.key_authorization("token"), None);
+        Challenges::open(folder.path()).set_thumbprint(Some(THUMB.to_owned())).unwrap();
+        let start = std::time::Instant::now();
+        while node.key_authorization("token").is_none() {
+            assert!(start.elapsed().as_secs() < 30);
+            std::thread::yield_now();
+        }
+        assert_eq!(node.key_authorization("token"), Some(format!("token.{THUMB}")));
+    }
 
     #[test]
     fn every_node_answers_every_token_of_the_account() {

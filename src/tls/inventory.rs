@@ -1,6 +1,6 @@
 //! What is in the folder, told to people and to whoever renews it.
 
-use std::{io, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
@@ -46,6 +46,14 @@ pub struct CertInfo {
     pub is_acme: bool,
     /// What is wrong with it, or with its key.
     pub problems: Vec<Diagnostic>,
+}
+
+impl Inventory {
+    /// The names that valid certificates of the operator's own cover at `now` (Unix seconds).
+    pub fn own_names(&self, now: i64) -> HashSet<String> {
+        let own = self.certificates.iter().filter(|own| !own.is_acme && own.is_valid_at(now));
+        own.flat_map(|own| &own.names).cloned().collect()
+    }
 }
 
 impl CertInfo {

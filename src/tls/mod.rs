@@ -44,7 +44,7 @@ mod tickets;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -202,10 +202,19 @@ impl Tls {
     }
 
     /// What is served now, and what is wrong with it, as of the last reload.
-    pub fn inventory(&self) -> Inventory {
+    #[cfg(test)]
+    fn inventory(&self) -> Inventory {
         let now = now();
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         inventory::take(store.index(), store.diagnostics(now), now)
+    }
+
+    /// The names that valid certificates of the operator's own cover at `now` (Unix seconds), as of the last reload.
+    pub fn own_names(&self, now: i64) -> HashSet<String> {
+        let index = self.resolver.index.load();
+        let is_own =
+            |entry: &&Arc<index::Entry>| !entry.is_acme && entry.leaf.not_before <= now && now <= entry.chain_not_after;
+        index.entries().iter().filter(is_own).flat_map(|entry| &*entry.leaf.names).map(ToString::to_string).collect()
     }
 
     /// Why a client that asked for this host (lower-case; empty if it named none) got no certificate, and what to do.

@@ -154,7 +154,7 @@ impl View {
         let inventory = crate::tls::inventory(&gateway)
             .with_context(|| format!("can't read the certificates in {}", gateway.certs.display()))?;
         let ledger = acme::read_ledger(&gateway)?;
-        let covered = acme::covered(&inventory, now);
+        let covered = acme::covered(inventory.own_names(now));
         let (wanted, unwanted) = acme::wanted(snapshot.sites(), &gateway.acme, covered, now);
         Ok(View { gateway, snapshot, inventory, ledger, wanted, unwanted, now })
     }
