@@ -5,7 +5,10 @@
 //! comes once. Requests are told apart by 128 bits of two hashes whose keys nobody knows, so that a place is little more than a line of
 //! a processor's cache: what is compared byte for byte takes three of them, and most of the time goes into waiting for memory.
 
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use foldhash::quality::RandomState;
 
@@ -44,64 +47,46 @@ pub(super) struct Changed {
     pub fates: [Fate; 2],
 }
 
-/// The table of a thread.
-#[derive(Debug, Default)]
+/// The table. Threads share it, so that each request is judged once and not once by each of them.
+#[derive(Debug)]
 pub(super) struct Known {
+    shards: Box<[Mutex<Shard>]>,
+    hashers: [RandomState; 2],
+}
+
+/// A part of the table: threads seldom want the same one at the same time.
+#[derive(Debug)]
+struct Shard {
     places: Box<[Option<Place>]>,
     /// How many places there may be.
     most: usize,
-    /// Requests that were kept since the table has had its size.
+    /// Requests that were kept since the part has had its size.
     kept: usize,
-    hashers: [RandomState; 2],
 }
 
 #[derive(Clone, Debug)]
 struct Place {
-    hashes: [u64; 2],
+    key: Key,
     figures: Figures,
     /// Whether it was asked for since another wanted the place.
     wanted: bool,
 }
 
+/// What a request is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key([u64; 2]);
+
 impl Known {
-    /// A table of that many places, a power of two, if there is so much to keep.
+    /// A table of that many places (a power of two, or none), if there is so much to keep.
     pub fn new(most: usize) -> Self {
-        Known { places: vec![None; most.min(FIRST)].into(), most, ..Known::default() }
+        let shards = SHARDS.min(most.max(1));
+        let most = most / shards;
+        let shard = |_| Mutex::new(Shard { places: vec![None; most.min(FIRST)].into(), most, kept: 0 });
+        Known { shards: (0..shards).map(shard).collect(), hashers: Default::default() }
     }
 
-    /// What came of the same request before.
-    pub fn find(&mut self, asked: &Asked<'_>) -> Option<&Figures> {
-        let hashes = self.hashes(asked)?;
-        let number = self.number(hashes);
-        let place = self.places.get_mut(number)?.as_mut().filter(|place| place.hashes == hashes)?;
-        place.wanted = true;
-        Some(&place.figures)
-    }
-
-    /// Remembers what came of a request.
-    pub fn keep(&mut self, asked: &Asked<'_>, figures: Figures) {
-        let Some(hashes) = self.hashes(asked) else { return };
-        self.kept += 1;
-        if self.kept > self.places.len() && self.places.len() < self.most {
-            // What is forgotten now is soon known again.
-            self.places = vec![None; (self.places.len() * GROWTH).min(self.most)].into();
-            self.kept = 0;
-        }
-        let number = self.number(hashes);
-        match self.places.get_mut(number) {
-            None => {}
-            Some(Some(place)) if place.hashes != hashes && place.wanted => place.wanted = false,
-            Some(place) => *place = Some(Place { hashes, figures, wanted: false }),
-        }
-    }
-
-    /// The number of the place that a request may have.
-    fn number(&self, hashes: [u64; 2]) -> usize {
-        hashes[0] as usize & self.places.len().wrapping_sub(1)
-    }
-
-    /// What a request is told by.
-    fn hashes(&self, asked: &Asked<'_>) -> Option<[u64; 2]> {
+    /// What a request is told by; none if it is not worth to be remembered.
+    pub fn key(&self, asked: &Asked<'_>) -> Option<Key> {
         let line = asked.line;
         let method = match line.method {
             b"GET" => 0,
@@ -112,19 +97,61 @@ impl Known {
         let yes = |flag: bool, number: u32| u64::from(flag) << number;
         let flags = method | yes(asked.secure, 1) | yes(line.is_decoded, 2) | yes(asked.host.is_some(), 3);
         let host = asked.host.unwrap_or_default();
-        Some(self.hashers.each_ref().map(|hasher| {
+        Some(Key(self.hashers.each_ref().map(|hasher| {
             let mut hasher = hasher.build_hasher();
             // Where the host ends is said, too.
             hasher.write_u64(flags | (host.len() as u64) << 8);
             hasher.write(host);
             hasher.write(line.target);
             hasher.finish()
-        }))
+        })))
+    }
+
+    /// What came of the same request before.
+    pub fn find(&self, key: Key) -> Option<Figures> {
+        let mut shard = self.shard(key)?;
+        let number = shard.number(key);
+        let place = shard.places.get_mut(number)?.as_mut().filter(|place| place.key == key)?;
+        place.wanted = true;
+        Some(place.figures)
+    }
+
+    /// Remembers what came of a request.
+    pub fn keep(&self, key: Key, figures: Figures) {
+        let Some(mut shard) = self.shard(key) else { return };
+        shard.kept += 1;
+        if shard.kept > shard.places.len() && shard.places.len() < shard.most {
+            // What is forgotten now is soon known again.
+            shard.places = vec![None; (shard.places.len() * GROWTH).min(shard.most)].into();
+            shard.kept = 0;
+        }
+        let number = shard.number(key);
+        match shard.places.get_mut(number) {
+            None => {}
+            Some(Some(place)) if place.key != key && place.wanted => place.wanted = false,
+            Some(place) => *place = Some(Place { key, figures, wanted: false }),
+        }
+    }
+
+    fn shard(&self, key: Key) -> Option<MutexGuard<'_, Shard>> {
+        // A thread that panicked while it had one leaves it as good as any.
+        let shard = self.shards.get(key.0[1] as usize % self.shards.len())?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Places at first, and how many times as many there are when these are too few.
-const FIRST: usize = 1 << 10;
+impl Shard {
+    /// The number of the place that a request may have.
+    fn number(&self, key: Key) -> usize {
+        key.0[0] as usize & self.places.len().wrapping_sub(1)
+    }
+}
+
+/// Parts of a table.
+const SHARDS: usize = 256;
+
+/// Places of a part at first, and how many times as many there are when these are too few.
+const FIRST: usize = 1 << 8;
 const GROWTH: usize = 4;
 
 #[cfg(test)]
@@ -153,9 +180,17 @@ mod tests {
         with(&Asked { line: &line, host, secure })
     }
 
+    fn keep(known: &Known, of: (&str, &str, &str, bool), place: u32) {
+        ask(of, |asked| known.key(asked).map(|key| known.keep(key, figures(place))));
+    }
+
+    fn find(known: &Known, of: (&str, &str, &str, bool)) -> Option<u32> {
+        ask(of, |asked| known.find(known.key(asked)?)).map(|figures| figures.place)
+    }
+
     #[test]
     fn requests_are_told_apart_by_all_that_is_asked() {
-        let mut known = Known::new(1 << 10);
+        let known = Known::new(1 << 10);
         let all = [
             ("GET", "a.example", "/b", false),
             ("GET", "a.example", "/b", true),
@@ -165,49 +200,46 @@ mod tests {
             ("GET", "a.example", "/B", false),
         ];
         for (number, request) in (0..).zip(all) {
-            ask(request, |asked| known.keep(asked, figures(number)));
+            keep(&known, request, number);
         }
         // Two may have wanted one place; what is found is right.
-        let found = all.map(|request| ask(request, |asked| known.find(asked).map(|figures| figures.place)));
+        let found = all.map(|request| find(&known, request));
         assert!((0..).zip(found).all(|(number, found)| found.is_none_or(|place| place == number)), "{found:?}");
         assert!(found.iter().flatten().count() >= 3, "{found:?}");
-        ask(("POST", "a.example", "/b", false), |asked| {
-            known.keep(asked, figures(9));
-            assert_eq!(known.find(asked), None);
-        });
+        ask(("POST", "a.example", "/b", false), |asked| assert_eq!(known.key(asked), None));
     }
 
     #[test]
     fn what_is_asked_for_again_stays() {
-        let mut known = Known::new(1);
-        let keep = |known: &mut Known, target: &str, place| {
-            ask(("GET", "a.example", target, false), |asked| known.keep(asked, figures(place)));
-        };
-        let find = |known: &mut Known, target: &str| {
-            ask(("GET", "a.example", target, false), |asked| known.find(asked).map(|figures| figures.place))
-        };
-        keep(&mut known, "/1", 1);
-        keep(&mut known, "/2", 2);
-        assert_eq!((find(&mut known, "/1"), find(&mut known, "/2")), (None, Some(2)));
-        keep(&mut known, "/3", 3);
-        assert_eq!((find(&mut known, "/3"), find(&mut known, "/2")), (None, Some(2)));
-        keep(&mut known, "/2", 4);
-        assert_eq!(find(&mut known, "/2"), Some(4));
+        let known = Known::new(1);
+        let get = |target| ("GET", "a.example", target, false);
+        let keep = |target, place| keep(&known, get(target), place);
+        let find = |target| find(&known, get(target));
+        keep("/1", 1);
+        keep("/2", 2);
+        assert_eq!((find("/1"), find("/2")), (None, Some(2)));
+        keep("/3", 3);
+        assert_eq!((find("/3"), find("/2")), (None, Some(2)));
+        keep("/2", 4);
+        assert_eq!(find("/2"), Some(4));
         // The first that comes spends what it was wanted, the second takes the place.
-        keep(&mut known, "/3", 3);
-        keep(&mut known, "/3", 3);
-        assert_eq!((find(&mut known, "/3"), find(&mut known, "/2")), (Some(3), None));
+        keep("/3", 3);
+        keep("/3", 3);
+        assert_eq!((find("/3"), find("/2")), (Some(3), None));
     }
 
     #[test]
     fn it_grows_as_far_as_it_may() {
-        let mut known = Known::new(FIRST * GROWTH);
-        for number in 0..3 * FIRST as u32 {
-            ask(("GET", "a.example", &format!("/{number}"), false), |asked| known.keep(asked, figures(number)));
+        let known = Known::new(SHARDS * FIRST * GROWTH);
+        for number in 0..3 * (SHARDS * FIRST) as u32 {
+            keep(&known, ("GET", "a.example", &format!("/{number}"), false), number);
         }
-        assert_eq!(known.places.len(), FIRST * GROWTH);
-        let kept = known.places.iter().flatten().count();
-        assert!((FIRST..=2 * FIRST).contains(&kept), "{kept}");
-        assert!(Known::new(0).places.is_empty());
+        let shards = || known.shards.iter().map(|shard| shard.lock().unwrap());
+        assert!(shards().all(|shard| shard.places.len() == FIRST * GROWTH));
+        let kept: usize = shards().map(|shard| shard.places.iter().flatten().count()).sum();
+        assert!((SHARDS * FIRST..=2 * SHARDS * FIRST).contains(&kept), "{kept}");
+        let none = Known::new(0);
+        keep(&none, ("GET", "a.example", "/", false), 1);
+        assert_eq!(find(&none, ("GET", "a.example", "/", false)), None);
     }
 }

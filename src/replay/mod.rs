@@ -134,7 +134,7 @@ fn run<'j>(
             .map(|_| {
                 let (taken, spent, ended) = (taken.clone(), spent.clone(), ended.clone());
                 scope.spawn(move || {
-                    let (mut worker, mut desk) = (Worker::new(shared), Desk::new(threads));
+                    let (mut worker, mut desk) = (Worker::new(shared), Desk::default());
                     while let Some(block) = taken.lock().ok().and_then(|taken| taken.recv().ok()) {
                         progress.lines.fetch_add(worker.count_block(&block, &mut desk), Ordering::Relaxed);
                         let _ = spent.send(block.bytes);

@@ -29,6 +29,8 @@ pub(super) struct Shared<'j> {
     pub urls: Distinct,
     /// Different URLs that change, by the fates before and after.
     pub changed: Distinct,
+    /// What came of requests.
+    known: Known,
     room: usize,
 }
 
@@ -53,7 +55,6 @@ pub(super) struct Worker<'j> {
 pub(super) struct Desk {
     line: LineScratch,
     spaces: [Space; 2],
-    known: Known,
 }
 
 /// Numbers of lines.
@@ -71,25 +72,19 @@ pub(super) struct Tally {
 /// Marks a URL that the old server had.
 pub(super) const FOUND: u8 = 1;
 
-impl Desk {
-    /// That of one of `threads`.
-    pub fn new(threads: usize) -> Self {
-        Self::with((KNOWN / threads.max(1).next_power_of_two()).max(LEAST_KNOWN))
+impl<'j> Shared<'j> {
+    pub fn new(job: &'j Job, hosts: &'j [Option<String>]) -> Self {
+        Self::with(job, hosts, KNOWN)
     }
 
     /// One that remembers what came of that many requests (a power of two, or none).
-    pub fn with(known: usize) -> Self {
-        Desk { known: Known::new(known), ..Desk::default() }
-    }
-}
-
-impl<'j> Shared<'j> {
-    pub fn new(job: &'j Job, hosts: &'j [Option<String>]) -> Self {
+    fn with(job: &'j Job, hosts: &'j [Option<String>], known: usize) -> Self {
         let sites = job.judge.snapshot().sites();
         let only = job.site.as_ref().map(|id| sites.iter().position(|site| site.id == *id).unwrap_or(usize::MAX));
         // Lists are exact as long as they have room; what is wanted is always a small part of it.
         let room = (job.top.saturating_mul(4)).clamp(ROOM, MAX_ROOM);
-        Shared { job, hosts, only, urls: Distinct::new(URLS), changed: Distinct::new(URLS), room }
+        let (urls, changed) = (Distinct::new(URLS), Distinct::new(URLS));
+        Shared { job, hosts, only, urls, changed, known: Known::new(known), room }
     }
 }
 
@@ -126,7 +121,7 @@ impl<'j> Worker<'j> {
 
     fn count_line(&mut self, block: &Block, line: &[u8], number: u64, desk: &mut Desk) {
         match block.format.read(line, &mut desk.line) {
-            Ok(line) => self.count(&line, (block.input, number), &mut desk.spaces, &mut desk.known),
+            Ok(line) => self.count(&line, (block.input, number), &mut desk.spaces),
             Err(NoLine::Comment) => self.tally.comments += 1,
             Err(NoLine::NoRequest) => self.tally.no_request += 1,
             Err(NoLine::Unreadable(why)) => {
@@ -145,7 +140,7 @@ impl<'j> Worker<'j> {
         self.unreadable.push(line);
     }
 
-    fn count(&mut self, line: &Line<'_>, place: (usize, u64), spaces: &mut [Space; 2], known: &mut Known) {
+    fn count(&mut self, line: &Line<'_>, place: (usize, u64), spaces: &mut [Space; 2]) {
         let shared = self.shared;
         let job = shared.job;
         if (job.since.is_some() || job.until.is_some()) && !is_within(line, job.since, job.until) {
@@ -157,9 +152,10 @@ impl<'j> Worker<'j> {
             host => Some(host),
         };
         let asked = Asked { line, host, secure: line.secure.unwrap_or(job.secure) };
-        if let Some(figures) = known.find(&asked)
+        let key = shared.known.key(&asked);
+        if let Some(figures) = key.and_then(|key| shared.known.find(key))
             && self.holds(line, figures.depends)
-            && self.count_known(figures, line)
+            && self.count_known(&figures, line)
         {
             return;
         }
@@ -171,8 +167,8 @@ impl<'j> Worker<'j> {
                     against.judge(&asked, other_space, |after| self.count_judged(&asked, judged, Some(after), place))
                 }
             });
-        if self.holds(line, figures.depends) {
-            known.keep(&asked, figures);
+        if let Some(key) = key.filter(|_| self.holds(line, figures.depends)) {
+            shared.known.keep(key, figures);
         }
     }
 
@@ -373,9 +369,8 @@ pub(super) const TOLD_LINES: usize = 10;
 /// Different URLs up to which their number is exact: 120 MB of memory, if there are so many.
 const URLS: usize = 7_000_000;
 
-/// Requests of which it is remembered what came of them, by all threads and at least by each: 75 MB, if there are so many.
-const KNOWN: usize = 1 << 20;
-const LEAST_KNOWN: usize = 1 << 14;
+/// Requests of which it is remembered what came of them: 150 MB of memory, if there are so many.
+const KNOWN: usize = 1 << 21;
 
 /// URLs of a list that a thread has room for.
 const ROOM: usize = 1 << 16;

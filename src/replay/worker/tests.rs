@@ -76,17 +76,21 @@ fn judge(gateway: usize, settings: [usize; 2], page: &str) -> Judge {
     Judge::new(snapshot, NOW)
 }
 
-/// What is counted of lines, where what came of `known` requests is remembered, and lists have some room.
+/// What two workers count of lines, where what came of `known` requests is remembered, and lists have some room.
 fn count(job: &Job, lines: &[String], known: usize, room: usize) -> String {
     let hosts = [None];
-    let shared = Shared { room, urls: Distinct::new(room), changed: Distinct::new(room), ..Shared::new(job, &hosts) };
-    let (mut worker, mut desk) = (Worker::new(&shared), Desk::with(known));
+    let (urls, changed) = (Distinct::new(room), Distinct::new(room));
+    let shared = Shared { room, urls, changed, ..Shared::with(job, &hosts, known) };
+    let mut workers = [Worker::new(&shared), Worker::new(&shared)];
+    let mut desk = Desk::default();
     let format = Arc::new(Format::Text(Pattern::vhost()));
     for (number, lines) in lines.chunks(50).enumerate() {
         let bytes = lines.concat().into_bytes();
         let block = Block { bytes, input: 0, first_line: number as u64 * 50 + 1, format: format.clone() };
-        worker.count_block(&block, &mut desk);
+        workers[number % 2].count_block(&block, &mut desk);
     }
+    let [mut worker, other] = workers;
+    worker.merge(other);
     serde_json::to_string_pretty(&report(&shared, worker, Vec::new(), Duration::ZERO)).unwrap()
 }
 
