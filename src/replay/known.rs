@@ -1,7 +1,7 @@
 //! What came of requests that come again and again, so that not every line has to be judged.
 //!
-//! A table of places, one of which is for a request by the hash of its method, scheme, host and target. What comes to a place
-//! that another has takes it, unless the other was asked for in the meantime: so what is asked for often stays, whatever
+//! A table of places, two of which are for a request by the hash of its method, scheme, host and target. What comes to places
+//! that others have takes one of them, unless both were asked for in the meantime: so what is asked for often stays, whatever
 //! comes once. Requests are told apart by 128 bits of two hashes whose keys nobody knows, so that a place is little more than a line of
 //! a processor's cache: what is compared byte for byte takes three of them, and most of the time goes into waiting for memory.
 
@@ -60,7 +60,7 @@ struct Shard {
     places: Box<[Option<Place>]>,
     /// How many places there may be.
     most: usize,
-    /// Requests that were kept since the part has had its size.
+    /// Places that are taken.
     kept: usize,
 }
 
@@ -110,8 +110,7 @@ impl Known {
     /// What came of the same request before.
     pub fn find(&self, key: Key) -> Option<Figures> {
         let mut shard = self.shard(key)?;
-        let number = shard.number(key);
-        let place = shard.places.get_mut(number)?.as_mut().filter(|place| place.key == key)?;
+        let place = shard.pair(key).iter_mut().flatten().find(|place| place.key == key)?;
         place.wanted = true;
         Some(place.figures)
     }
@@ -119,18 +118,10 @@ impl Known {
     /// Remembers what came of a request.
     pub fn keep(&self, key: Key, figures: Figures) {
         let Some(mut shard) = self.shard(key) else { return };
-        shard.kept += 1;
-        if shard.kept > shard.places.len() && shard.places.len() < shard.most {
-            // What is forgotten now is soon known again.
-            shard.places = vec![None; (shard.places.len() * GROWTH).min(shard.most)].into();
-            shard.kept = 0;
+        if shard.kept * 4 >= shard.places.len() * 3 && shard.places.len() < shard.most {
+            shard.grow();
         }
-        let number = shard.number(key);
-        match shard.places.get_mut(number) {
-            None => {}
-            Some(Some(place)) if place.key != key && place.wanted => place.wanted = false,
-            Some(place) => *place = Some(Place { key, figures, wanted: false }),
-        }
+        shard.put(Place { key, figures, wanted: false });
     }
 
     fn shard(&self, key: Key) -> Option<MutexGuard<'_, Shard>> {
@@ -141,9 +132,33 @@ impl Known {
 }
 
 impl Shard {
-    /// The number of the place that a request may have.
-    fn number(&self, key: Key) -> usize {
-        key.0[0] as usize & self.places.len().wrapping_sub(1)
+    /// The two places that a request may have, side by side. (None if there is no place at all.)
+    fn pair(&mut self, key: Key) -> &mut [Option<Place>] {
+        let first = key.0[0] as usize & self.places.len().wrapping_sub(1) & !1;
+        self.places.get_mut(first..(first + 2).min(self.places.len())).unwrap_or_default()
+    }
+
+    /// Puts it where it belongs, or takes from what is there what kept it out: of two, the first goes that was not wanted.
+    fn put(&mut self, new: Place) {
+        let pair = self.pair(new.key);
+        let same = pair.iter().position(|place| place.as_ref().is_none_or(|place| place.key == new.key));
+        let free = same.or_else(|| pair.iter().position(|place| place.as_ref().is_some_and(|place| !place.wanted)));
+        match free.and_then(|number| pair.get_mut(number)) {
+            Some(place) => {
+                let is_new = place.is_none();
+                *place = Some(new);
+                self.kept += usize::from(is_new);
+            }
+            None => pair.iter_mut().flatten().for_each(|place| place.wanted = false),
+        }
+    }
+
+    /// Makes room for more.
+    fn grow(&mut self) {
+        let places = (self.places.len() * GROWTH).min(self.most);
+        let old = std::mem::replace(&mut self.places, vec![None; places].into());
+        self.kept = 0;
+        old.into_iter().flatten().for_each(|place| self.put(place));
     }
 }
 
@@ -237,7 +252,7 @@ mod tests {
         let shards = || known.shards.iter().map(|shard| shard.lock().unwrap());
         assert!(shards().all(|shard| shard.places.len() == FIRST * GROWTH));
         let kept: usize = shards().map(|shard| shard.places.iter().flatten().count()).sum();
-        assert!((SHARDS * FIRST..=2 * SHARDS * FIRST).contains(&kept), "{kept}");
+        assert!((2 * SHARDS * FIRST..=3 * SHARDS * FIRST).contains(&kept), "{kept}");
         let none = Known::new(0);
         keep(&none, ("GET", "a.example", "/", false), 1);
         assert_eq!(find(&none, ("GET", "a.example", "/", false)), None);
