@@ -47,6 +47,9 @@ impl Json {
         if !is_method(fields.method.as_bytes()) || fields.target.is_empty() {
             return Err(NoLine::NoRequest);
         }
+        if fields.status > 999 {
+            return Err(NoLine::Unreadable("its `status` is none of HTTP's"));
+        }
         // What has no escapes is borrowed from the line; fields that never have any are not kept otherwise.
         let borrowed = |text: Cow<'a, str>| match text {
             Cow::Borrowed(text) => text.as_bytes(),
@@ -118,6 +121,8 @@ mod tests {
             let read = Json.read(bad.as_bytes(), &mut scratch);
             assert!(matches!(read, Err(NoLine::Unreadable(_))), "{bad}");
         }
+        let odd = Json.read(br#"{"method":"GET","target":"/","status":3021}"#, &mut scratch);
+        assert!(matches!(odd, Err(NoLine::Unreadable(why)) if why.contains("status")));
         let none = Json.read(br#"{"method":"\u0016","target":"/"}"#, &mut scratch);
         assert_eq!(none, Err(NoLine::NoRequest));
     }
