@@ -15,7 +15,7 @@
 //! it was made for (rustls compares the names).
 //!
 //! Called by: `reload` ([`Tls::open`], [`Tls::reload`]), `door` ([`Tls::server_config`], [`Tls::challenge_config`],
-//! [`Tls::why_refused`]), `cli` ([`check`], [`inventory()`]), `acme` ([`Challenges`], [`write_secret`], [`Tls::inventory`]).
+//! [`Tls::why_refused`]), `cli` ([`check`], [`inventory()`]), `acme` ([`Challenges`], [`write_secret`], [`Tls::own_names`]).
 
 mod cert;
 mod chain;
