@@ -53,7 +53,7 @@ pub enum HitsError {
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Tables are made where they are missing.
     Write,
     /// Nothing is changed.
@@ -69,7 +69,7 @@ pub(super) fn place(database: &HitsDatabase) -> String {
 }
 
 /// An error of the driver's, for people.
-pub(super) fn fault(database: &HitsDatabase, error: &sqlx::Error) -> HitsError {
+pub(crate) fn fault(database: &HitsDatabase, error: &sqlx::Error) -> HitsError {
     let why = match error {
         sqlx::Error::Database(error) => format!("says: {error}"),
         sqlx::Error::Io(error) => format!("can't be reached: {error}"),
@@ -79,7 +79,7 @@ pub(super) fn fault(database: &HitsDatabase, error: &sqlx::Error) -> HitsError {
 }
 
 /// Connects.
-pub(super) async fn connect(database: &HitsDatabase, access: Access) -> Result<AnyConnection, HitsError> {
+pub(crate) async fn connect(database: &HitsDatabase, access: Access) -> Result<AnyConnection, HitsError> {
     static DRIVERS: Once = Once::new();
     DRIVERS.call_once(install_default_drivers);
     let fault = |error: sqlx::Error| fault(database, &error);

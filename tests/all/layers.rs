@@ -5,9 +5,12 @@ use std::{fs, path::Path};
 /// The house, from the ground up. Within a layer a module may name those before it in its row.
 const LAYERS: &[&[&str]] = &[
     &["model", "url"],
-    &["config", "guard", "routing", "pages", "telemetry", "dashboards"],
-    &["tls", "acme", "cache", "rewrite", "hits"],
-    &["answer", "relay", "monitor", "door", "reload", "admin", "replay"],
+    &["packs", "config", "guard", "routing", "pages", "telemetry", "dashboards"],
+    &["tls", "acme", "cache", "rewrite", "hits", "robot"],
+    &[
+        "answer", "relay", "monitor", "door", "reload", "admin", "replay", "verify", "suggest", "census", "waves",
+        "retire", "export", "report",
+    ],
     &["server", "cli"],
 ];
 
