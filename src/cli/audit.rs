@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::anyhow;
 use clap::Subcommand;
 
-use super::report::{count, print_and};
+use super::output::{count, print_and};
 use super::{NodeArgs, load};
 use crate::admin::audit;
 

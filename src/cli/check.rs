@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::report::{count, print_and};
+use super::output::{count, print_and};
 use super::{NodeArgs, load};
 use crate::config::{Diagnostic, Severity, Site, TlsMode};
 use crate::guard::waf;

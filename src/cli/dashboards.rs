@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::Args;
 
-use super::report::{count, print};
+use super::output::{count, print};
 use crate::dashboards::{RUNBOOK, files};
 
 /// What is written, and where.

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, process::ExitCode, t
 
 use serde_json::json;
 
-use super::report::print;
+use super::output::print;
 use super::{NodeArgs, load};
 use crate::config::GuardSettings;
 use crate::guard::{Crawlers, Guard, Notes, Policy, Ruling, Trace, View};

@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::report::{count, print};
+use super::output::{count, print};
 use super::{NodeArgs, load};
 use crate::config::Gateway;
 use crate::hits::{By, Calendar, Group, Period, Query, Reader, Sum, UrlHits};

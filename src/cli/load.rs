@@ -36,7 +36,7 @@ pub(super) struct Routes {
 /// Loads the routes of a gateway as of `now`.
 pub(super) fn routes(gateway: &Gateway, now: i64) -> anyhow::Result<Routes> {
     let mut loader = Loader::new(gateway);
-    let (snapshot, report) = loader.load(now, super::report::progress()).context("can't read the routes")?;
+    let (snapshot, report) = loader.load(now, super::output::progress()).context("can't read the routes")?;
     Ok(Routes { loader, snapshot, report })
 }
 

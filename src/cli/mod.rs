@@ -16,9 +16,9 @@ mod hits;
 mod import;
 mod load;
 mod logs;
+mod output;
 mod purge;
 mod replay;
-mod report;
 mod routes;
 mod serve;
 mod upgrade;
@@ -275,12 +275,12 @@ pub fn run() -> anyhow::Result<ExitCode> {
                 Format::Site => crate::config::schema::site(),
                 Format::Gateway => crate::config::schema::gateway(),
             };
-            report::print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
+            output::print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "waypost", &mut script);
-            report::print(&String::from_utf8_lossy(&script))
+            output::print(&String::from_utf8_lossy(&script))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::admin::client::{AdminArgs, Method, ask};
-use super::report::print;
+use super::output::print;
 use super::{NodeArgs, PurgeArgs, load};
 
 /// Has the running gateway forget cached answers.

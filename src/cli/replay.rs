@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use super::report::{count, print_and};
+use super::output::{count, print_and};
 use super::{NodeArgs, load};
 use crate::config::Gateway;
 use crate::model::Host;

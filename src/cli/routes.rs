@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::admin::client::{AdminArgs, Method, ask};
+use super::output::{count, print};
 use super::purge::escaped;
-use super::report::{count, print};
 use super::{NodeArgs, RoutesArgs, load};
 
 /// A rule or mapping, as the admin address tells of it.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::report::print;
+use super::output::print;
 use super::{ServeArgs, load};
 use crate::config::{Gateway, Severity};
 

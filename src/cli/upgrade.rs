@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::report::{print, print_and};
+use super::output::{print, print_and};
 use super::{NodeArgs, load};
 use crate::config::{Address, Severity};
 use crate::server::upgrade::{Outcome, ask_for_upgrade, socket_path};

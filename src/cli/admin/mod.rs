@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 use serde_json::{Value, json};
 
-use super::report::print;
+use super::output::print;
 use super::{NodeArgs, load};
 use crate::admin::{
     audit::{AuditLog, Author, Change, ChangeError},

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::report::{count, print_and};
+use super::super::output::{count, print_and};
 use super::order::runtime;
 use super::{NodeArgs, View, days, moment};
 use crate::acme::{self, Progress};

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 
-use super::super::report::{count, print};
+use super::super::output::{count, print};
 use super::{NodeArgs, days, load, moment};
 use crate::config::Severity;
 use crate::tls::{self, Passphrase, make_secret_folder, write_certificate, write_secret};

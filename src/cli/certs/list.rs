@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use serde_json::json;
 
-use super::super::report::{count, print};
+use super::super::output::{count, print};
 use super::{NodeArgs, View, days, moment};
 use crate::model::Host;
 

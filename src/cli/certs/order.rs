@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::report::{count, print, print_and};
+use super::super::output::{count, print, print_and};
 use super::{NodeArgs, View, moment};
 use crate::acme::{Certificate, Engine, Failure, Progress, RevocationReason, Session, Wanted};
 use crate::model::Host;

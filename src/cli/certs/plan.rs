@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::json;
 
-use super::super::report::{count, print};
+use super::super::output::{count, print};
 use super::{NodeArgs, View, days, moment};
 use crate::acme::{self, Reason, Wanted};
 

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
-use super::report::print;
+use super::output::print;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{NodeArgs, load, report::count};
+use super::{NodeArgs, load, output::count};
 use filter::Filter;
 use history::History;
 use show::{Shape, Show};
