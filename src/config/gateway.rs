@@ -20,6 +20,7 @@ use super::keys::{self, Key, Kind};
 use super::limits::Limits;
 use super::listen::{Address, Listen};
 use super::log::AccessLogSettings;
+use super::monitor::{self, MonitorSettings};
 use super::network::{Network, NetworkError};
 use super::platform::{self, Platform};
 use super::reader::{At, Role, Table, read};
@@ -101,6 +102,8 @@ pub struct Gateway {
     pub access_log: AccessLogSettings,
     /// How hits are counted.
     pub hits: HitsSettings,
+    /// How homes and platforms are visited.
+    pub monitor: MonitorSettings,
     /// How requests are traced.
     pub traces: TraceSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
@@ -219,6 +222,12 @@ impl Gateway {
         let reach = (reader.networks("acme", "addresses"), reader.servers("acme", "dns"));
         let source = admin::Source { file: &file, top: &top, folder };
         let acme = acme::read(&source, &default_top, reach, &mut reader.faults);
+        let servers = monitor::Servers {
+            references: reader.servers("monitor", "references"),
+            dns: reader.servers("monitor", "dns"),
+        };
+        let has_history = hits.database.is_some();
+        let monitor = monitor::read(&source, &default_top, servers, has_history, &mut reader.faults);
         let gateway = Gateway {
             file: None,
             routes: folder.join(reader.text("", "routes")),
@@ -264,6 +273,7 @@ impl Gateway {
             log_level: reader.text("log", "level"),
             access_log,
             hits,
+            monitor,
             traces,
             lost_targets: reader.lost_targets,
         };
@@ -404,6 +414,10 @@ impl Gateway {
                 None => return absent(key, out),
             },
             ("hits", name) => match self.hits.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("monitor", name) => match self.monitor.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },

@@ -11,6 +11,7 @@ use super::guard::GUARD;
 use super::hits::HITS;
 use super::limits::LIMITS;
 use super::log::LOG;
+use super::monitor::MONITOR;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
 use super::traces::TRACES;
@@ -447,6 +448,12 @@ pub const GATEWAY: &[Key] = &[
         Kind::Table(HITS),
         "",
         "How often each old URL is asked for: counted by site and day, without addresses of clients.",
+    ),
+    key(
+        "monitor",
+        Kind::Table(MONITOR),
+        "",
+        "How homes and platforms are visited, to see whether they open: by the checklist's rule a home page that does not open within 15 seconds in 5 % or more of a week's visits fails the site.",
     ),
     key(
         "traces",
