@@ -9,14 +9,13 @@ use std::{
 use compact_str::CompactString;
 
 use super::Answer;
-use super::bots::Bots;
 use super::calendar::Calendar;
 use super::counts::{Counts, Hit};
 use super::memo::Memo;
 use super::stats::Stats;
 use super::writer::Writer;
 use crate::config::HitsSettings;
-use crate::model::{Host, HostBuf, Outcome};
+use crate::model::{Agent, Host, HostBuf, Outcome};
 use crate::telemetry::{Consumer, Exchange};
 use crate::url::split_absolute;
 
@@ -25,7 +24,8 @@ use crate::url::split_absolute;
 pub struct Collector {
     settings: HitsSettings,
     calendar: Calendar,
-    bots: Bots,
+    /// Values of `User-Agent` that are programs'.
+    bots: Memo<bool>,
     /// Hosts in the values of `Referer`, in canonical spelling.
     referrers: Memo<CompactString>,
     counts: Counts,
@@ -40,7 +40,7 @@ impl Collector {
     pub(super) fn new(settings: &HitsSettings, writer: Writer, stats: Arc<Stats>) -> Self {
         Collector {
             calendar: Calendar::new(settings),
-            bots: Bots::new(),
+            bots: Memo::new(),
             referrers: Memo::new(),
             counts: Counts::default(),
             room: settings.memory,
@@ -83,7 +83,7 @@ impl Consumer for Collector {
             site,
             url,
             answer: Answer { outcome: exchange.outcome, status: exchange.status, unmapped: exchange.unmapped },
-            bot: self.bots.has(exchange.user_agent),
+            bot: is_bot(exchange.user_agent, &mut self.bots),
             at,
             referrer: referring_host(exchange.referer, &mut self.referrers),
         };
@@ -121,6 +121,15 @@ fn place<'a>(exchange: &Exchange<'a>, buffer: &'a mut Option<HostBuf>) -> Option
         _ => Some((exchange.site, str::from_utf8(exchange.key).ok().filter(|key| !key.contains('\0')).unwrap_or(""))),
     }
 }
+
+/// Whether a hit is a program's.
+fn is_bot(user_agent: &[u8], known: &mut Memo<bool>) -> bool {
+    let user_agent = user_agent.get(..LONGEST_AGENT).unwrap_or(user_agent);
+    *known.get(user_agent, || Agent::of(user_agent) != Agent::Person)
+}
+
+/// Bytes of a `User-Agent` that are looked at.
+const LONGEST_AGENT: usize = 512;
 
 /// The host in the value of a `Referer`; empty if there is none.
 fn referring_host<'a>(referer: &[u8], known: &'a mut Memo<CompactString>) -> &'a str {

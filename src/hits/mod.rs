@@ -20,7 +20,6 @@
 //!
 //! Called by: `server`, which hands the [`Collector`] to the pipeline; `cli`.
 
-mod bots;
 mod calendar;
 mod collector;
 mod counts;

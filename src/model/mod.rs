@@ -3,6 +3,7 @@
 //! Owns: small value types whose construction proves their invariant (parse, don't validate).
 //! Never does: I/O, parsing of files, matching. Depends on nothing else in the crate.
 
+mod agent;
 mod challenge;
 mod country;
 mod host;
@@ -15,6 +16,7 @@ mod status;
 mod target;
 mod verdict;
 
+pub use agent::Agent;
 pub use challenge::{CHALLENGE_PATH, challenge_token, is_challenge_token};
 pub use country::{Country, CountryError};
 pub(crate) use host::has_trailing_dot;
