@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     sync::atomic::{AtomicI64, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, fmt::rfc2822};
@@ -37,7 +37,13 @@ impl Clock {
         self.start_time.load(Ordering::Relaxed) + self.since_start(moment)
     }
 
-    /// Reads the system's clock; to be called once a second.
+    /// How long it is until the system's clock shows another second: nodes that tick then agree about what second it is.
+    pub fn until_next_second() -> Duration {
+        let nanoseconds = Timestamp::now().as_nanosecond().rem_euclid(SECOND);
+        Duration::from_nanos(u64::try_from(SECOND - nanoseconds).unwrap_or_default())
+    }
+
+    /// Reads the system's clock; to be called once a second, soon after a second begins.
     pub fn tick(&self) {
         let now = Timestamp::now();
         self.second.store(now.as_second(), Ordering::Relaxed);
@@ -61,6 +67,9 @@ impl Clock {
         })
     }
 }
+
+/// In nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 
 thread_local! {
     static DATE: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
@@ -89,6 +98,7 @@ mod tests {
         assert_eq!(clock.date(<[u8]>::to_vec), imf_fixdate(clock.now()).into_bytes());
         let before = Timestamp::now().as_microsecond();
         let now = clock.time_of(Instant::now());
+        assert!((1..=1_000_000_000).contains(&Clock::until_next_second().as_nanos()));
         assert!((before - 1_000_000..before + 10_000_000).contains(&now), "{now}");
     }
 }

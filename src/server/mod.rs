@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use tokio::{runtime, sync::watch, time::interval};
+use tokio::{runtime, sync::watch, time::sleep};
 
 use crate::acme::{self, Engine};
 use crate::admin::{Admin, AdminService};
@@ -38,11 +38,13 @@ use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::{Metrics, Pipeline, Reading, Tracer, names};
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
+use phases::{Entered, Phases};
 use sockets::{Sockets, threads};
 use upgrade::{Control, Predecessor};
 use warm::Warm;
 
 mod lifecycle;
+mod phases;
 mod service_manager;
 mod sockets;
 mod telemetry;
@@ -223,7 +225,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
 
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.add_service(background_service("reload", Background::Reload(reloader.clone())));
-    server.add_service(background_service("clock", Background::Clock(clock)));
+    server.add_service(background_service("clock", Background::Clock(clock, reloader.live().clone())));
     let platforms = Background::Platforms(platforms, reloader.live().clone());
     server.add_service(background_service("platforms", platforms));
     if let Some(engine) = engine {
@@ -350,7 +352,7 @@ fn certificates(gateway: &Gateway, reloader: &Reloader) -> Option<Engine> {
 /// What runs beside the traffic.
 enum Background {
     Reload(Arc<Reloader>),
-    Clock(Arc<Clock>),
+    Clock(Arc<Clock>, Arc<LiveCell>),
     Platforms(Arc<Platforms>, Arc<LiveCell>),
     Acme(Arc<Engine>),
 }
@@ -385,11 +387,15 @@ impl BackgroundService for Background {
                     Err(error) => log::error!("acme: no more certificates are ordered: {error}"),
                 }
             }
-            Background::Clock(clock) => {
-                let mut seconds = interval(Duration::from_secs(1));
+            Background::Clock(clock, live) => {
+                let mut phases = Phases::default();
                 loop {
+                    clock.tick();
+                    for Entered { site, from, to } in phases.entered(&live.load(), clock.now()) {
+                        log::info!("{site} enters phase {to} (was {from})");
+                    }
                     tokio::select! {
-                        _ = seconds.tick() => clock.tick(),
+                        () = sleep(Clock::until_next_second()) => {}
                         _ = shutdown.wait_for(|&stop| stop) => return,
                     }
                 }

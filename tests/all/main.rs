@@ -31,6 +31,7 @@ mod oracle;
 mod outage;
 mod pages;
 mod payloads;
+mod phases;
 mod platform;
 mod platforms;
 mod process;
