@@ -162,7 +162,13 @@ impl<'a> Facts<'a> {
 
     /// What the decision looks at.
     pub fn request(&self) -> Request<'_> {
-        Request { method: self.method, host: self.host.as_deref(), target: &self.target, secure: self.secure }
+        Request {
+            method: self.method,
+            host: self.host.as_deref(),
+            target: &self.target,
+            secure: self.secure,
+            user_agent: &self.user_agent,
+        }
     }
 
     /// The same facts, independent of the connection they were read from.

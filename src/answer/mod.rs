@@ -104,6 +104,8 @@ pub struct Answer<'a> {
     pub hsts: Option<&'a str>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// Whether `Vary` names `User-Agent`, so that no cache gives a crawler's redirect to a person.
+    pub by_agent: bool,
     /// `Allow`: the methods that are taken.
     pub allow: Option<Methods>,
     /// What browsers are told of a page, where the site has an opinion.
@@ -138,6 +140,15 @@ impl Answer<'_> {
         if let Some(seconds) = self.retry_after {
             tell(header::RETRY_AFTER, &seconds.to_string());
         }
+        let vary = match (self.content, self.by_agent) {
+            (Some(Content::Page(_)), false) => Some("Accept-Language"),
+            (Some(Content::Page(_)), true) => Some("Accept-Language, User-Agent"),
+            (_, true) => Some("User-Agent"),
+            (_, false) => None,
+        };
+        if let Some(vary) = vary {
+            tell(header::VARY, vary);
+        }
         if let Some(methods) = self.allow {
             tell(header::ALLOW, &methods.to_string());
         }
@@ -150,7 +161,6 @@ impl Answer<'_> {
             Some(Content::Page(lang)) => {
                 tell(header::CONTENT_TYPE, "text/html; charset=utf-8");
                 tell(header::CONTENT_LANGUAGE, lang.tag());
-                tell(header::VARY, "Accept-Language");
                 tell(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
                 let protection = self.protection.unwrap_or(&USUAL);
                 tell(header::CONTENT_SECURITY_POLICY, page_policy(protection.frames));
@@ -218,6 +228,7 @@ pub fn answer<'a>(
         cache_control,
         hsts,
         retry_after: None,
+        by_agent: false,
         allow: None,
         protection: None,
         content: Some(Content::Type(content_type)),
@@ -229,11 +240,12 @@ pub fn answer<'a>(
         Answer { hsts, ..page_answer(status, page, lang, cache_control, &place, links) }
     };
     let none = Gone::default();
+    let by_agent = decision.is_by_agent();
     match decision.verdict {
         Verdict::Redirect { location, .. } => {
-            Answer { status, location: Some(location), cache_control, hsts, ..Answer::default() }
+            Answer { status, location: Some(location), cache_control, hsts, by_agent, ..Answer::default() }
         }
-        Verdict::Notice { location } => page(Page::Notice { location }, cache_control, none),
+        Verdict::Notice { location } => Answer { by_agent, ..page(Page::Notice { location }, cache_control, none) },
         Verdict::Leaving { location } => page(Page::Leaving { location }, cache_control, none),
         Verdict::Frozen { .. } => Answer { retry_after: Some(THAW), ..page(Page::Frozen, NO_STORE, none) },
         Verdict::Gone(links) => page(Page::Gone, cache_control, links),

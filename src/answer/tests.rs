@@ -4,7 +4,8 @@ use super::*;
 use crate::model::Method;
 use crate::routing::By;
 
-const REQUEST: Request<'_> = Request { method: Method::Get, host: Some(b"old.example"), target: b"/a", secure: false };
+const REQUEST: Request<'_> =
+    Request { method: Method::Get, host: Some(b"old.example"), target: b"/a", secure: false, user_agent: b"" };
 
 fn decision(verdict: Verdict<'_>) -> Decision<'_> {
     static NOTHING: LazyLock<HostSet> = LazyLock::new(HostSet::default);
@@ -90,7 +91,7 @@ fn what_says_nothing_about_a_page_is_not_stored() {
 #[test]
 fn the_asked_url_is_ascii_whatever_was_sent() {
     let url = |host: &'static [u8], target: &'static [u8]| {
-        asked_url(&Request { method: Method::Get, host: Some(host), target, secure: true })
+        asked_url(&Request { method: Method::Get, host: Some(host), target, secure: true, user_agent: b"" })
     };
     assert_eq!(url(b"old.example:8080", b"/a%20b?c=1&d"), "https://old.example:8080/a%20b?c=1&d");
     assert_eq!(url(b"old\r\n.example", b"/\xd0\xc2<script>'\""), "https://old%0D%0A.example/%D0%C2%3Cscript%3E%27%22");

@@ -40,7 +40,14 @@ pub(super) fn run(url: &OsStr, node: &NodeArgs, asked: &Asked, json: bool) -> an
     let now = asked.date.unwrap_or_else(load::now);
     let routes = load::routes(&gateway, now)?;
     let (secure, host, target) = split(url.as_bytes());
-    let request = Request { method: Method::parse(&asked.method), host: Some(&host), target: &target, secure };
+    let user_agent = asked.header.iter().find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
+    let request = Request {
+        method: Method::parse(&asked.method),
+        host: Some(&host),
+        target: &target,
+        secure,
+        user_agent: user_agent.map_or(b"", |(_, agent)| agent.as_bytes()),
+    };
     let mut steps = Steps::default();
     let mut scratch = Scratch::default();
     let number = routes.snapshot.site_of(&host, &mut scratch);

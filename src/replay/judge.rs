@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
 use crate::answer::{Facts, Parts};
 use crate::config::GuardSettings;
 use crate::guard::{Asks, Crawlers, Fields, Guard, Notes, Policy, Ruling, View};
-use crate::model::{Outcome, Reason, Verdict};
+use crate::model::{Outcome, Phase, Reason, Verdict};
 use crate::routing::{By, Decision, Request, Scratch, Snapshot};
 use crate::url::{Charset, to_wire};
 
@@ -191,6 +191,9 @@ impl Judge {
         }
         let request = facts.request();
         let decision = self.snapshot.decide(&request, self.now, scratch);
+        if decision.phase == Some(Phase::Notice) {
+            depends = Depends::OnAnything;
+        }
         let insists = Insists::of(&decision, request.secure);
         if insists == Insists::No {
             return tell(&Judged { decision, insists, target, depends });

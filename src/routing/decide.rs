@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Gone, HostBuf, Https, Method, Phase, RedirectStatus, Rewriting, Source, Verdict};
+use crate::model::{Agent, Gone, HostBuf, Https, Method, Phase, RedirectStatus, Rewriting, Source, Verdict};
 use crate::url::{Canonical, Form, TargetError};
 
 use super::hosts::HostSet;
@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub target: &'a [u8],
     /// Whether the client came by HTTPS.
     pub secure: bool,
+    /// What the client says it is (`User-Agent`); empty if nothing. Only a site in phase `notice` looks at it.
+    pub user_agent: &'a [u8],
 }
 
 /// A verdict, and why.
@@ -45,6 +47,16 @@ pub struct Decision<'a> {
     pub key: &'a [u8],
     /// Hosts to which the answer may not link.
     pub frozen: &'a HostSet,
+}
+
+impl Decision<'_> {
+    /// Whether another client would be answered otherwise, by its `User-Agent`: in phase `notice` crawlers are redirected,
+    /// and people see a page first.
+    pub fn is_by_agent(&self) -> bool {
+        self.phase == Some(Phase::Notice)
+            && self.by != By::Site
+            && matches!(self.verdict, Verdict::Redirect { .. } | Verdict::Notice { .. })
+    }
 }
 
 /// What says which verdict it is.
@@ -225,7 +237,7 @@ struct Walk<'a, 't, T: Trace> {
 
 impl<'a, T: Trace> Walk<'a, '_, T> {
     fn run(mut self, phase: Phase) -> Answer<'a> {
-        let site = self.site;
+        let (site, request) = (self.site, self.request);
         if !site.rules.is_empty() {
             site.rules.begin(self.url, self.rules);
         }
@@ -255,12 +267,12 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
                 if let Some(hit) = self.mapping() {
                     let source = site.mapping_source(hit.line);
                     let verdict = self.answer_mapping(hit.action);
-                    return (notice(verdict, phase), source, By::Mapping(hit.place));
+                    return (notice(verdict, phase, request), source, By::Mapping(hit.place));
                 }
                 if self.url.is_root()
                     && let Some(home) = self.home(site.status)
                 {
-                    return (notice(home, phase), site.source(site.home_line), By::Home);
+                    return (notice(home, phase, request), site.source(site.home_line), By::Home);
                 }
                 if let Some(number) = self.matching_rule("rules", site.first_rules as usize..rules) {
                     return self.answer_rule(number, phase);
@@ -269,7 +281,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
                     return (built_in, None, By::Site);
                 }
                 let source = site.source(site.fallback_line);
-                (notice(self.fallback(), phase), source, By::Fallback)
+                (notice(self.fallback(), phase, request), source, By::Fallback)
             }
         }
     }
@@ -368,7 +380,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
 
     /// The verdict of a rule whose targets have been rendered.
     fn answer_rule(self, number: usize, phase: Phase) -> Answer<'a> {
-        let site = self.site;
+        let (site, request) = (self.site, self.request);
         let rule = &site.rule_actions[number];
         let source = site.source(rule.line);
         let verdict = match &rule.action {
@@ -388,7 +400,7 @@ impl<'a, T: Trace> Walk<'a, '_, T> {
             }
             Action::Serve { platform, path: None, rewriting, .. } => self.serve(platform, rewriting.as_ref()),
         };
-        (notice(verdict, phase), source, By::Rule(number as u32))
+        (notice(verdict, phase, request), source, By::Rule(number as u32))
     }
 
     /// The links of a rule, whose templates have been rendered.
@@ -508,10 +520,15 @@ fn insist(https: Https, location: Option<&mut String>, method: Method) -> Verdic
     }
 }
 
-/// In phase `notice` a page says where a redirect would go.
-fn notice(verdict: Verdict<'_>, phase: Phase) -> Verdict<'_> {
+/// In phase `notice` a page says where a redirect would go. Crawlers can't read it, and learn from the redirect alone that
+/// the page has moved.
+fn notice<'a>(verdict: Verdict<'a>, phase: Phase, request: &Request<'_>) -> Verdict<'a> {
     match verdict {
-        Verdict::Redirect { location, .. } if phase == Phase::Notice => Verdict::Notice { location },
+        Verdict::Redirect { location, .. }
+            if phase == Phase::Notice && Agent::of(request.user_agent) != Agent::Crawler =>
+        {
+            Verdict::Notice { location }
+        }
         verdict => verdict,
     }
 }

@@ -301,7 +301,7 @@ pub(super) fn fits(expect: &Expect, verdict: &Verdict<'_>) -> bool {
 fn request(url: &str, method: Method) -> Option<Request<'_>> {
     let absolute = split_absolute(url.as_bytes())?;
     let target = if absolute.target.is_empty() { b"/" } else { absolute.target };
-    Some(Request { method, host: Some(absolute.authority), target, secure: absolute.secure })
+    Some(Request { method, host: Some(absolute.authority), target, secure: absolute.secure, user_agent: b"" })
 }
 
 fn read_again(root: &Path, name: &str) -> SourceFile {

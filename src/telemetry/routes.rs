@@ -118,8 +118,13 @@ mod tests {
     }
 
     fn ask(snapshot: &Snapshot, counters: &RouteCounters, target: &str) {
-        let request =
-            Request { method: Method::Get, host: Some(b"a.example"), target: target.as_bytes(), secure: false };
+        let request = Request {
+            method: Method::Get,
+            host: Some(b"a.example"),
+            target: target.as_bytes(),
+            secure: false,
+            user_agent: b"",
+        };
         counters.count(snapshot.decide(&request, 0, &mut Scratch::default()).by);
     }
 

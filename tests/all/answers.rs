@@ -58,6 +58,15 @@ const fn page<'a>(host: &'a str, target: &'a [u8], status: u16, parts: &'a [&'a 
     }
 }
 
+const fn noticed<'a>(headers: &'a [(&'a str, &'a str)]) -> Case<'a> {
+    Case {
+        request: Request { method: "GET", host: "leaving.old.example", target: b"/a.htm", headers, body: b"" },
+        headers: &[("content-language", "en"), ("vary", "Accept-Language, User-Agent")],
+        parts: &["http-equiv=\"refresh\"", "https://www.new.example/a"],
+        ..BASIC
+    }
+}
+
 const GONE: &[&str] = &[
     "青山县教育局",
     "https://www.new.example/jyj/",
@@ -146,6 +155,25 @@ const CASES: &[Case<'_>] = &[
     },
     Case { request: Request::get("big.old.example", b"/sitemap-2.xml"), parts: &["/p/"], ..BASIC },
     page("big.old.example", b"/sitemap-3.xml", 404, &[]),
+    // In phase `notice` people see a page first, and crawlers learn at once that the page has moved.
+    noticed(&[("accept-language", "en")]),
+    noticed(&[("accept-language", "en"), ("user-agent", "Mozilla/5.0 (Windows NT 10.0) Chrome/126.0 Safari/537.36")]),
+    noticed(&[("accept-language", "en"), ("user-agent", "curl/8.5.0")]),
+    Case {
+        request: Request {
+            headers: &[("user-agent", "Mozilla/5.0 (compatible; Baiduspider/2.0)")],
+            ..Request::get("leaving.old.example", b"/a.htm")
+        },
+        headers: &[("vary", "User-Agent"), ("content-length", "0")],
+        ..to("", b"", 301, "https://www.new.example/a")
+    },
+    Case {
+        request: Request {
+            headers: &[("accept-language", "en"), ("user-agent", "Googlebot/2.1")],
+            ..Request::get("leaving.old.example", b"/none.htm")
+        },
+        ..page("", b"", 404, &[])
+    },
     // The gateway's own health, on any host.
     Case { request: Request::get("10.0.0.1", b"/healthcheck/live"), parts: &["ok"], ..BASIC },
     // No origin answers there; it comes last because it may end the connection.
@@ -163,6 +191,13 @@ fn every_lane_gives_the_same_answers() {
     fs::write(
         routes.path().join("big.toml"),
         "name = \"Big\"\nhosts = [\"big.old.example\"]\nhome = \"https://www.new.example/\"\n",
+    )
+    .unwrap();
+    fs::write(
+        routes.path().join("leaving.toml"),
+        "name = \"Leaving\"\nhosts = [\"leaving.old.example\"]\nhome = \"https://www.new.example/\"\n\
+         origin = \"http://127.0.0.1:1\"\nlifecycle = { notice = 2001-01-01 }\n\
+         [[rule]]\nfrom = \"/a.htm\"\nto = \"https://www.new.example/a\"\n",
     )
     .unwrap();
     let mut first: Vec<Option<Response>> = vec![None; CASES.len()];

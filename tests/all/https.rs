@@ -37,7 +37,7 @@ pub fn headers(answer: &Answer<'_>) -> Vec<(String, String)> {
 
 fn get<'a>(url: &'a str, secure: bool) -> Request<'a> {
     let (host, target) = url.split_at(url.find('/').unwrap());
-    Request { method: Method::Get, host: Some(host.as_bytes()), target: target.as_bytes(), secure }
+    Request { method: Method::Get, host: Some(host.as_bytes()), target: target.as_bytes(), secure, user_agent: b"" }
 }
 
 const SITE: &str = r#"
@@ -97,8 +97,13 @@ fn the_location_is_the_url_that_was_asked_for() {
             ("old.example", "/\\evil\t\r\n\0 \"<>é", "old.example/%5Cevil%09%0D%0A%00%20%22%3C%3E%C3%A9"),
             ("old.example", "", "old.example/"),
         ] {
-            let request =
-                Request { method: Method::Get, host: Some(host.as_bytes()), target: target.as_bytes(), secure: false };
+            let request = Request {
+                method: Method::Get,
+                host: Some(host.as_bytes()),
+                target: target.as_bytes(),
+                secure: false,
+                user_agent: b"",
+            };
             let mut scratch = Scratch::default();
             let verdict = snapshot.decide(&request, NOW, &mut scratch).verdict;
             let (host, rest) = want.split_at(want.find("/").unwrap());
@@ -178,7 +183,7 @@ proptest! {
     ) {
         static SNAPSHOT: std::sync::LazyLock<Snapshot> =
             std::sync::LazyLock::new(|| load("", &[("old.toml", &format!("https = \"redirect\"\n{SITE}"))]));
-        let request = Request { method: Method::Get, host: Some(host.as_bytes()), target: &target, secure: false };
+        let request = Request { method: Method::Get, host: Some(host.as_bytes()), target: &target, secure: false, user_agent: b"" };
         let mut scratch = Scratch::default();
         let verdict = SNAPSHOT.decide(&request, NOW, &mut scratch).verdict;
         let location = verdict.location().unwrap();

@@ -221,7 +221,8 @@ fn explain(snapshot: &Snapshot, row: &Row, scratch: &mut Scratch) -> (u16, Strin
         let end = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
         (host, target) = rest.split_at(end);
     }
-    let request = Request { method: Method::parse(&row.method), host: Some(host), target, secure: row.secure };
+    let request =
+        Request { method: Method::parse(&row.method), host: Some(host), target, secure: row.secure, user_agent: b"" };
     let mut steps: Vec<Step> = Vec::new();
     let decision = snapshot.decide_traced(&request, NOW, scratch, &mut steps);
     assert!(!steps.is_empty());

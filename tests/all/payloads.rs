@@ -285,7 +285,7 @@ fn no_target_leads_astray() {
         for payload in &targets {
             let target = attack(payload, &host);
             for (method, secure) in [(Method::Get, false), (Method::Other, true)] {
-                let request = Request { method, host: Some(host.as_bytes()), target: &target, secure };
+                let request = Request { method, host: Some(host.as_bytes()), target: &target, secure, user_agent: b"" };
                 let decision = snapshot.decide(&request, NOW, &mut scratch);
                 let answer = answer(&decision, &request, None, "public");
                 *ways.entry(victim.name).or_default() += assert_harmless(&request, &decision, &answer);
@@ -309,7 +309,8 @@ fn no_host_leads_astray() {
         for payload in &hosts {
             let host = attack(payload, &victim.host());
             for target in [&b"/"[..], b"/a?b", b"//evil.example/%0d%0aX:y"] {
-                let request = Request { method: Method::Get, host: Some(&host), target, secure: false };
+                let request =
+                    Request { method: Method::Get, host: Some(&host), target, secure: false, user_agent: b"" };
                 let decision = snapshot.decide(&request, NOW, &mut scratch);
                 let answer = answer(&decision, &request, None, "public");
                 assert_harmless(&request, &decision, &answer);
@@ -345,7 +346,7 @@ fn every_international_name_finds_its_site_or_none() {
     let mut scratch = Scratch::default();
     let mut faults = Vec::new();
     for (value, labels) in &names {
-        let request = Request { method: Method::Get, host: Some(value), target: b"/", secure: false };
+        let request = Request { method: Method::Get, host: Some(value), target: b"/", secure: false, user_agent: b"" };
         let decision = snapshot.decide(&request, NOW, &mut scratch);
         let fits = match labels {
             Some(labels) => {

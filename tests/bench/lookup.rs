@@ -272,8 +272,13 @@ fn linear(rule: &fn(usize) -> String, count: usize, path: &str) -> f64 {
 fn decide_all(snapshot: &Snapshot, targets: &[(String, String)]) {
     let mut scratch = Scratch::default();
     for (host, path) in targets {
-        let request =
-            Request { method: Method::Get, host: Some(host.as_bytes()), target: path.as_bytes(), secure: false };
+        let request = Request {
+            method: Method::Get,
+            host: Some(host.as_bytes()),
+            target: path.as_bytes(),
+            secure: false,
+            user_agent: b"",
+        };
         let decision = snapshot.decide(&request, NOW, &mut scratch);
         assert!(matches!(decision.verdict, Verdict::Redirect { .. }), "{host}{path}");
     }
@@ -283,8 +288,13 @@ fn decide_all(snapshot: &Snapshot, targets: &[(String, String)]) {
 fn allocations(snapshot: &Snapshot, targets: &[(String, String)]) -> usize {
     let mut scratch = Scratch::default();
     let mut decide = |(host, path): &(String, String)| {
-        let request =
-            Request { method: Method::Get, host: Some(host.as_bytes()), target: path.as_bytes(), secure: false };
+        let request = Request {
+            method: Method::Get,
+            host: Some(host.as_bytes()),
+            target: path.as_bytes(),
+            secure: false,
+            user_agent: b"",
+        };
         black_box(snapshot.decide(&request, NOW, &mut scratch));
     };
     targets.iter().take(1000).for_each(&mut decide);
@@ -297,8 +307,13 @@ fn allocations(snapshot: &Snapshot, targets: &[(String, String)]) -> usize {
 fn decide_each(snapshot: &Snapshot, targets: &[(String, String)]) -> Vec<u64> {
     let mut scratch = Scratch::default();
     let decide = |(host, path): &(String, String)| {
-        let request =
-            Request { method: Method::Get, host: Some(host.as_bytes()), target: path.as_bytes(), secure: false };
+        let request = Request {
+            method: Method::Get,
+            host: Some(host.as_bytes()),
+            target: path.as_bytes(),
+            secure: false,
+            user_agent: b"",
+        };
         let start = Instant::now();
         black_box(snapshot.decide(&request, NOW, &mut scratch));
         start.elapsed().as_nanos() as u64

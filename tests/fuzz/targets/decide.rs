@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     let host = &hosts[usize::from(*host) % hosts.len()];
     let now = 1_400_000_000 + i64::from(*moment) * 10_000_000;
     for method in [Method::Get, Method::Other] {
-        let request = Request { method, host: Some(host.as_str().as_bytes()), target, secure: false };
+        let request = Request { method, host: Some(host.as_str().as_bytes()), target, secure: false, user_agent: b"" };
         let mut scratch = Scratch::default();
         let decision = snapshot.decide(&request, now, &mut scratch);
         let location = match decision.verdict {
@@ -46,6 +46,6 @@ fuzz_target!(|data: &[u8]| {
         assert!(target.host().as_str().ends_with(".example"), "{location}");
     }
     // Any host at all.
-    let request = Request { method: Method::Get, host: Some(target), target, secure: true };
+    let request = Request { method: Method::Get, host: Some(target), target, secure: true, user_agent: b"" };
     let _ = snapshot.decide(&request, now, &mut Scratch::default());
 });
