@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboards;
 pub mod door;
+pub mod export;
 pub mod guard;
 pub mod hits;
 pub mod model;

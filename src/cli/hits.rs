@@ -136,13 +136,9 @@ fn site(gateway: &Gateway, reader: &mut Reader, asked: &Asked, period: Period) -
         return Ok(Some(name.to_owned()));
     }
     let snapshot = load::routes(gateway, load::now())?.snapshot;
-    if let Some(site) = snapshot.sites().iter().find(|site| site.id == name) {
-        return Ok(Some(site.id.clone()));
-    }
-    let number = snapshot.site_of(name.as_bytes(), &mut crate::routing::Scratch::default());
-    let site = number.and_then(|number| snapshot.sites().get(number));
+    let site = load::site(&snapshot, name);
     site.map(|site| Some(site.id.clone()))
-        .ok_or_else(|| anyhow!("`{name}` is no site and no host of one, and nothing was asked for under that name"))
+        .map_err(|fault| anyhow!("{fault}, and nothing was asked for under that name"))
 }
 
 /// What is under a table.

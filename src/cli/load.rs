@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::NodeArgs;
 use crate::config::{Diagnostic, Gateway};
-use crate::routing::{LoadReport, Loader, Snapshot};
+use crate::routing::{LoadReport, Loader, Scratch, SiteTable, Snapshot};
 
 /// Reads gateway.toml (or the defaults) and applies the command line.
 pub(super) fn gateway(node: &NodeArgs) -> anyhow::Result<(Gateway, Vec<Diagnostic>)> {
@@ -38,6 +38,14 @@ pub(super) fn routes(gateway: &Gateway, now: i64) -> anyhow::Result<Routes> {
     let mut loader = Loader::new(gateway);
     let (snapshot, report) = loader.load(now, super::output::progress()).context("can't read the routes")?;
     Ok(Routes { loader, snapshot, report })
+}
+
+/// The site of that id (`.toml` behind it is ignored), or that has that host.
+pub(super) fn site<'a>(snapshot: &'a Snapshot, name: &str) -> anyhow::Result<&'a SiteTable> {
+    let id = name.strip_suffix(".toml").unwrap_or(name);
+    let host = || snapshot.sites().get(snapshot.site_of(name.as_bytes(), &mut Scratch::default())?);
+    let site = snapshot.sites().iter().find(|site| site.id == id).or_else(host);
+    site.map(|site| &**site).with_context(|| format!("`{name}` is no site and no host of one"))
 }
 
 /// The present moment in Unix seconds.

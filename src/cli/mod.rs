@@ -12,6 +12,7 @@ mod certs;
 mod check;
 mod dashboards;
 mod explain;
+mod export;
 mod hits;
 mod import;
 mod load;
@@ -156,6 +157,14 @@ enum Command {
         #[command(flatten)]
         asked: hits::Asked,
     },
+    /// Write what search engines want to be told of a move: pairs of old and new URLs for each host, and sitemaps.
+    #[command(after_long_help = export::MORE)]
+    Export {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        args: export::ExportArgs,
+    },
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -268,6 +277,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(command),
         Command::Logs(args) => logs::run(&args),
         Command::Hits { node, asked } => hits::run(&node, &asked),
+        Command::Export { node, args } => export::run(&node, &args),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

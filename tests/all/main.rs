@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod connections;
 mod counts;
+mod export;
 mod guard;
 mod hits;
 mod http1;
