@@ -30,3 +30,4 @@ pub mod server;
 pub mod telemetry;
 pub mod tls;
 pub mod url;
+pub mod waves;

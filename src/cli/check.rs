@@ -66,6 +66,10 @@ pub(super) fn run(path: Option<PathBuf>, node: &NodeArgs, json: bool) -> anyhow:
             count(snapshot.mapping_count(), "mapping"),
             count(snapshot.rule_count(), "rule")
         );
+        let kept = routes.loader.checked_sites().filter(|site| !site.is_fronted()).count();
+        if kept > 0 {
+            checked += &format!(", {} left alone", count(kept, "site"));
+        }
         if let Some(certificates) = &certificates {
             checked += &format!(", {}", count(certificates.certificates, "certificate"));
         }

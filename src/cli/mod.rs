@@ -22,6 +22,7 @@ mod purge;
 mod replay;
 mod routes;
 mod serve;
+mod status;
 mod upgrade;
 
 use self::admin::client::AdminArgs;
@@ -165,6 +166,16 @@ enum Command {
         #[command(flatten)]
         args: export::ExportArgs,
     },
+    /// Show how far the consolidation has come: sites by phase, wave and owner, the rate, what is due, overdue and blocked.
+    ///
+    /// All of it is read from the site files. A site is closed once it is in the phase `redirect` or a later one; the rate is
+    /// the share of closed sites among all but the exempt. Blocked are sites that can't be closed as their files are.
+    Status {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        asked: status::Asked,
+    },
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -278,6 +289,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Logs(args) => logs::run(&args),
         Command::Hits { node, asked } => hits::run(&node, &asked),
         Command::Export { node, args } => export::run(&node, &args),
+        Command::Status { node, asked } => status::run(&node, &asked),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

@@ -3,7 +3,7 @@
 //! The reader checks files against these tables, the JSON Schema and `waypost config` are printed from them, and their
 //! docs are the manual that editors show. A key that is not here does not exist.
 
-use crate::model::Https;
+use crate::model::{Disposition, Https};
 
 use super::acme::ACME;
 use super::admin::ADMIN;
@@ -41,6 +41,8 @@ pub enum Kind {
     Tables(&'static [Key]),
     /// A table whose keys the operator chooses, each with a table of these keys (`[platforms.NAME]`).
     Named(&'static [Key]),
+    /// A table of texts whose keys the operator chooses.
+    Free,
 }
 
 /// Which files a key may stand in.
@@ -101,7 +103,21 @@ pub const SITE: &[Key] = &[
     ),
     key("owner", Kind::Text, "", "Who may edit the site's files; a label on dashboards."),
     key("code", Kind::Text, "", "Site identification code, shown on pages and passed to the report-an-error link."),
-    key("wave", Kind::Number(0, 999), "", "The wave of the consolidation in which the site moved."),
+    key(
+        "wave",
+        Kind::Number(0, 999),
+        "",
+        "The wave of the consolidation in which the site moved; `waypost wave` sets the dates of all its sites.",
+    ),
+    only(
+        Scope::Site,
+        key(
+            "disposition",
+            Kind::Word(&Disposition::WORDS),
+            "\"close\"",
+            "What the consolidation does with the site: `close` retires it: the gateway answers for it as all else here says. `keep` and `exempt` (from the consolidation, and from its rate) leave it where it is: its file is there for `waypost status` and the survey, it needs no `home`, and the gateway does not answer for its hosts, unless it names an `origin`: then all is passed on to that, in every phase.",
+        ),
+    ),
     key(
         "status",
         Kind::Status,
@@ -207,6 +223,15 @@ pub const SITE: &[Key] = &[
         "",
         "When each phase begins; keys merge with those of defaults.toml one by one. A site without dates is redirected from the start; before `notice` or `redirect` begins, a site is proxied; one that only says when `archive` begins is redirected until then.",
     ),
+    only(
+        Scope::Site,
+        key(
+            "census",
+            Kind::Table(CENSUS),
+            "",
+            "The site's row in the survey of sites, as `waypost census import` found it and `waypost census export` gives it back. Traffic knows nothing of it. A site that has one still answers by itself before its wave: `check` doesn't ask it for an `origin` then.",
+        ),
+    ),
     key(
         "url",
         Kind::Table(URL),
@@ -260,6 +285,14 @@ pub const LIFECYCLE: &[Key] = &[
     key("redirect", Kind::Date, "", "Old URLs are redirected."),
     key("archive", Kind::Date, "", "Every URL is gone (410), with a link to the archive's copy."),
     key("retired", Kind::Date, "", "The domain is safe to deregister; still answered as in `archive`."),
+];
+
+/// `[census]`.
+pub const CENSUS: &[Key] = &[
+    key("survey", Kind::Text, "", "The survey that it comes from; one routes folder may hold several."),
+    key("sheet", Kind::Text, "", "The sheet, in a survey of several."),
+    key("row", Kind::Number(1, 10_000_000), "", "Number of the row, as a spreadsheet program counts."),
+    key("cells", Kind::Free, "", "What its cells say, by the heading of the column, word for word."),
 ];
 
 /// `[url]`.

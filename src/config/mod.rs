@@ -68,7 +68,7 @@ pub use reader::{Role, Table, parse_date};
 pub use request_rule::{REQUEST_RULE, RequestAction, RequestRule, RequestRules};
 pub use rule::{Action, Fallback, Links, Rule};
 pub use serving::{CacheRules, Serving};
-pub use site::{Layer, Place, Site};
+pub use site::{CensusRow, Layer, Place, Site};
 pub(crate) use stamp::Stamp;
 pub use traces::TraceSettings;
 pub use waf::{AtBound, BadExclusion, Exclusion, Mode, WafBounds, WafSettings};

@@ -46,6 +46,7 @@ enum Value {
     Table(Table),
     Tables(Vec<Table>),
     Named(Vec<(At<String>, Table)>),
+    Free(Vec<(String, String)>),
 }
 
 macro_rules! getters {
@@ -80,6 +81,8 @@ impl Table {
         tables: Tables(Vec<Table>);
         /// Tables by name.
         named: Named(Vec<(At<String>, Table)>);
+        /// Texts by name, in the order of the file.
+        free: Free(Vec<(String, String)>);
     }
 
     fn get(&self, key: &str) -> Option<&At<Value>> {
@@ -348,6 +351,19 @@ impl Reader<'_> {
                     })
                     .collect(),
             ),
+            (Kind::Free, DeValue::Table(table)) => {
+                let mut texts: Vec<(usize, String, String)> = Vec::with_capacity(table.len());
+                for (name, value) in table.iter() {
+                    match value.get_ref() {
+                        DeValue::String(text) => {
+                            texts.push((name.span().start, name.get_ref().to_string(), text.to_string()));
+                        }
+                        _ => self.wrong_type(value, "texts", key),
+                    }
+                }
+                texts.sort_by_key(|(at, _, _)| *at);
+                Value::Free(texts.into_iter().map(|(_, name, text)| (name, text)).collect())
+            }
             (kind, _) => {
                 self.wrong_type(value, expected(kind), key);
                 return None;
@@ -397,7 +413,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Texts => "a list of texts",
         Kind::Status => "a status",
         Kind::Date => "a date",
-        Kind::Table(_) | Kind::Named(_) => "a table",
+        Kind::Table(_) | Kind::Named(_) | Kind::Free => "a table",
         Kind::Tables(_) => "a list of tables",
     }
 }

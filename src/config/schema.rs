@@ -62,6 +62,7 @@ fn property(key: &Key) -> Value {
         Kind::Date => Map::new(),
         Kind::Table(keys) => inner(keys),
         Kind::Tables(keys) => as_map(json!({ "type": "array", "items": inner(keys) })),
+        Kind::Free => as_map(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
         Kind::Named(keys) => as_map(json!({ "type": "object", "additionalProperties": table(keys, true) })),
     };
     schema.insert("description".to_owned(), json!(key.doc));

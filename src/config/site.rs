@@ -15,7 +15,7 @@ use super::rule::{self, Fallback, Rule};
 use super::serving::Serving;
 use super::syntax::drop_echoes;
 use super::template::{Fault, Template};
-use crate::model::{Host, HostPattern, Https, Lifecycle, RedirectStatus, Target};
+use crate::model::{Disposition, Host, HostPattern, Https, Lifecycle, Phase, RedirectStatus, Target};
 use crate::url::{Canonicalizer, UrlSettings};
 
 /// A file read into a table: a site file, or a `defaults.toml`.
@@ -74,6 +74,10 @@ pub struct Site {
     pub code: Option<String>,
     /// Wave.
     pub wave: Option<u16>,
+    /// Whether it is retired at all.
+    pub disposition: Disposition,
+    /// Its row in the survey of sites.
+    pub census: Option<CensusRow>,
     /// Status of redirects where nothing nearer says otherwise.
     pub status: RedirectStatus,
     /// Cache-Control of its answers.
@@ -116,6 +120,26 @@ pub struct Site {
     pub tests: Vec<Expectation>,
     /// What is missing from all this.
     pub lost: Lost,
+}
+
+/// A site's row in the survey of sites.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CensusRow {
+    /// The survey.
+    pub survey: String,
+    /// The sheet; empty if the survey has but one.
+    pub sheet: String,
+    /// Number of the row, counted from 1; 0 if it isn't known.
+    pub row: u32,
+    /// What its cells say, by heading, in the order of the columns.
+    pub cells: Vec<(String, String)>,
+}
+
+impl Site {
+    /// Whether the gateway answers for its hosts: not for those of a site that is kept, unless it says where that is.
+    pub fn is_fronted(&self) -> bool {
+        self.disposition == Disposition::Close || self.origin.is_some()
+    }
 }
 
 /// The report-an-error link of sites that don't name another.
@@ -240,7 +264,9 @@ impl Builder<'_> {
         // Patterns and rules may read the query; the canonicaliser that serves requests is built later, in `routing`.
         let canonicalizer = Canonicalizer::new(url.clone(), true);
         let hosts = self.hosts();
-        let home = self.home();
+        let word = self.nearest("", |table| table.text("disposition"));
+        let disposition = word.and_then(|(_, at)| Disposition::parse(at.value)).unwrap_or_default();
+        let home = self.home(disposition);
         let status = self.nearest("", |table| table.status("status")).map(|(_, at)| *at.value).unwrap_or_default();
         let timestamp = self.text("timestamp").map(|(_, at)| at.value).unwrap_or_default();
         let archive = self.archive();
@@ -272,7 +298,13 @@ impl Builder<'_> {
             previews: self.nearest("", |table| table.bool("previews")).is_none_or(|(_, at)| *at.value),
             acme: self.nearest("", |table| table.bool("acme")).is_none_or(|(_, at)| *at.value),
             allowed_targets: self.allowed_targets(),
-            lifecycle: self.lifecycle(),
+            disposition,
+            census: self.census(),
+            lifecycle: match (disposition, self.lifecycle()) {
+                (Disposition::Close, lifecycle) => lifecycle,
+                // Dates of a defaults.toml are for the others; a site that stays is passed on to for good.
+                _ => Lifecycle::new(vec![(0, Phase::Proxy)]).unwrap_or_default(),
+            },
             lifecycle_place: self.table_place("lifecycle"),
             url,
             rules,
@@ -323,10 +355,21 @@ impl Builder<'_> {
         hosts
     }
 
-    fn home(&mut self) -> Option<(Target, Place)> {
+    fn census(&self) -> Option<CensusRow> {
+        let census = self.layers[0].table.table("census")?.value;
+        let text = |key| census.text(key).map(|at| at.value.clone()).unwrap_or_default();
+        Some(CensusRow {
+            survey: text("survey"),
+            sheet: text("sheet"),
+            row: census.number("row").map_or(0, |at| *at.value as u32),
+            cells: census.free("cells").map(|at| at.value.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn home(&mut self, disposition: Disposition) -> Option<(Target, Place)> {
         let Some((file, at)) = self.nearest("", |table| table.text("home")).map(|(file, at)| (file, own(at))) else {
             self.lost.targets |= self.lost("home");
-            if !self.lost("home") {
+            if !self.lost("home") && disposition == Disposition::Close {
                 let doc = keys::SITE.iter().find(|key| key.name == "home").map_or("", |key| key.doc);
                 self.error(0, "missing-key", 0..0, "this site has no `home`", Some(doc.to_owned()));
             }

@@ -6,6 +6,7 @@
 mod agent;
 mod challenge;
 mod country;
+mod disposition;
 mod host;
 mod https;
 mod methods;
@@ -19,6 +20,7 @@ mod verdict;
 pub use agent::Agent;
 pub use challenge::{CHALLENGE_PATH, challenge_token, is_challenge_token};
 pub use country::{Country, CountryError};
+pub use disposition::Disposition;
 pub(crate) use host::has_trailing_dot;
 pub use host::{Host, HostBuf, HostError, HostPattern};
 pub use https::Https;

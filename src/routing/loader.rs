@@ -171,6 +171,9 @@ impl Loader {
         let mut tables: HashMap<String, Arc<SiteTable>> = HashMap::new();
         for (done, id) in changed.iter().enumerate() {
             progress(done, changed.len());
+            if self.is_left_alone(id) {
+                continue;
+            }
             if let Some(table) = self.build_table(id, &files) {
                 tables.insert(id.clone(), Arc::new(table));
             }
@@ -180,6 +183,7 @@ impl Loader {
         let snapshot = snapshot.with_targets(self.policy.allowed.clone(), frozen).with_challenges(self.challenges);
         self.loose.extend(fault);
         self.find_loose_tables(&files);
+        self.find_kept_and_closed();
         let mut report = LoadReport {
             rebuilt: changed.into_iter().collect(),
             removed,
@@ -346,6 +350,44 @@ impl Loader {
             self.policy = policy;
         }
         changed
+    }
+
+    /// Whether a site stays where it is, without us. What was live of it goes, once its files are good.
+    fn is_left_alone(&mut self, id: &str) -> bool {
+        let Some(state) = self.sites.get_mut(id) else { return false };
+        let is_so = !state.checked.is_fronted();
+        if is_so && state.is_whole() {
+            state.live = None;
+        }
+        is_so
+    }
+
+    /// Hosts that stay where they are by one file, and are another site's by its own.
+    fn find_kept_and_closed(&mut self) {
+        let alone: Vec<&Site> =
+            self.sites.values().map(|state| &state.checked).filter(|site| !site.is_fronted()).collect();
+        if alone.is_empty() {
+            return;
+        }
+        let mut owners: HashMap<&HostPattern, (&Site, u32)> = HashMap::new();
+        let fronted = self.sites.values().map(|state| &state.checked).filter(|site| site.is_fronted());
+        for site in fronted.chain(alone.iter().copied()) {
+            for (host, place) in &site.hosts {
+                owners.entry(host).or_insert((site, place.line));
+            }
+        }
+        for site in alone {
+            for (host, place) in &site.hosts {
+                if let Some((owner, line)) = owners.get(host).filter(|(owner, _)| owner.id != site.id) {
+                    let message = format!("`{host}` belongs to another site already");
+                    let hint = format!(
+                        "{}.toml:{line} has it, with disposition = \"{}\" where this one has \"{}\"; a host belongs to one site",
+                        owner.id, owner.disposition, site.disposition
+                    );
+                    self.loose.push(site.files[0].error("duplicate-host", place.span.clone(), message).hint(hint));
+                }
+            }
+        }
     }
 
     fn build_table(&mut self, id: &str, files: &BTreeMap<String, Stamp>) -> Option<SiteTable> {
