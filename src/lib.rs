@@ -20,6 +20,7 @@ pub mod guard;
 pub mod hits;
 pub mod model;
 pub mod monitor;
+pub mod packs;
 pub mod pages;
 pub mod relay;
 pub mod reload;

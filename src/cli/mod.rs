@@ -18,6 +18,7 @@ mod import;
 mod load;
 mod logs;
 mod output;
+mod packs;
 mod purge;
 mod replay;
 mod routes;
@@ -95,6 +96,10 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Show the packs (ready-made rules for the systems that old sites ran on), or one of them.
+    ///
+    /// A rule of a site file that says pack = "NAME" has all its rules. Shown are its keys, patterns, captures and examples.
+    Packs(packs::Args),
     /// Turn another system's redirects into route files.
     #[command(subcommand)]
     Import(import::Import),
@@ -279,6 +284,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Replay { args, node } => replay::run(*args, &node),
+        Command::Packs(args) => packs::run(&args),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),

@@ -410,6 +410,40 @@ pub const RULE: &[Key] = &[
         "With `gone` or `missing`: link to the archive's copy; the site's `archive` where absent.",
     ),
     key("note", Kind::Text, "", "For other operators; `explain` shows it."),
+    key(
+        "pack",
+        Kind::Text,
+        "",
+        "Ready-made rules for a CMS, in the place of this one: `waypost packs` lists them, `waypost packs NAME` shows patterns, captures and examples. Instead of `from`; with `prefix`, targets by shape (`article`, `column` …), or `to`, `gone`, `missing` or `serve` for all its pages. Shapes without a target are left to later rules.",
+    ),
+    key(
+        "prefix",
+        Kind::Text,
+        "",
+        "With `pack`: the old paths are kept below this URL, in the spelling that `waypost packs NAME` shows.",
+    ),
+    key(
+        "under",
+        Kind::Text,
+        "",
+        "With `pack`: the folder below which the system stood, such as `/cms`; the root of the site where absent.",
+    ),
+    key(
+        "article",
+        Kind::Text,
+        "",
+        "With `pack`: where its articles went, a template as in `to` with the captures that `waypost packs NAME` shows. Comes before `prefix`.",
+    ),
+    key("column", Kind::Text, "", "With `pack`: where its columns (lists) went, as `article`."),
+    key("file", Kind::Text, "", "With `pack`: where its attachments and pictures went, as `article`."),
+    key("search", Kind::Text, "", "With `pack`: where its searches went, as `article`."),
+    key("page", Kind::Text, "", "With `pack`: where all its pages went, of a pack that doesn't tell them apart."),
+    key(
+        "hosts",
+        Kind::Texts,
+        "",
+        "With pack = \"gate-big5\": the hosts that are taken off; the site's own, but for wildcards, where absent.",
+    ),
 ];
 
 /// `[fallback]`.

@@ -31,6 +31,7 @@ mod monitor;
 mod network;
 mod origin;
 mod origin_tls;
+mod pack_rule;
 mod platform;
 mod probe;
 mod protection;

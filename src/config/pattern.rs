@@ -131,6 +131,13 @@ impl Pattern {
     }
 }
 
+/// The names of a pattern's captures; none if it is faulty.
+pub fn capture_names(text: &str) -> Vec<String> {
+    let Ok((path, query)) = split(text) else { return Vec::new() };
+    let pieces = std::iter::once(path).chain(query).flat_map(|part| part.pieces);
+    pieces.filter_map(|piece| piece.name().map(str::to_owned)).collect()
+}
+
 fn fault(range: Range<usize>, message: impl Into<String>) -> Fault {
     Fault { code: "bad-pattern", range, message: message.into(), hint: None }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::pack_rule::PACK_KEYS;
 use super::pattern::Pattern;
 use super::reader::{At, Table};
 use super::site::{Builder, Place};
@@ -24,6 +25,8 @@ pub struct Rule {
     pub target_place: Place,
     /// For other operators.
     pub note: Option<String>,
+    /// If it is from a pack: which, and its pattern.
+    pub pack: Option<String>,
 }
 
 /// What a rule does.
@@ -109,7 +112,7 @@ pub enum Fallback {
 }
 
 /// The keys of a rule of which exactly one says what it does.
-const ACTIONS: [&str; 5] = ["to", "gone", "missing", "text", "serve"];
+pub(super) const ACTIONS: [&str; 5] = ["to", "gone", "missing", "text", "serve"];
 
 /// The keys of a fallback that go with some actions only.
 const MEANING: [(&str, &[&str]); 5] = [
@@ -129,6 +132,15 @@ pub(super) fn build(
     status: RedirectStatus,
 ) -> Option<Rule> {
     let faults = out.out.len();
+    let foreign: Vec<&str> = table.keys().filter(|key| PACK_KEYS.contains(key)).collect();
+    if !foreign.is_empty() {
+        for key in foreign {
+            let hint = Some("`pack = \"…\"` names one; `waypost packs` lists all".to_owned());
+            let span = table.key_span(key).unwrap_or_default();
+            out.error(file, "bad-rule", span, format!("`{key}` has no meaning without `pack`"), hint);
+        }
+        return None;
+    }
     let pattern = pattern(out, file, table, canonicalizer);
     let no_captures = Vec::new();
     let captures = pattern.as_ref().map_or(&no_captures, |(pattern, _)| &pattern.captures);
@@ -146,6 +158,7 @@ pub(super) fn build(
         target_place: out.place(file, target_span),
         note: table.text("note").map(|at| at.value.clone()),
         pattern,
+        pack: None,
     })
 }
 
@@ -182,7 +195,7 @@ fn pattern(
     }
 }
 
-fn action(
+pub(super) fn action(
     out: &mut Builder<'_>,
     file: u16,
     table: &Table,

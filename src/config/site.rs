@@ -7,6 +7,7 @@ use super::expectation::{self, Expectation};
 use super::guard::GuardSettings;
 use super::keys;
 use super::origin::{ORIGIN_HINT, Origin, OriginPlace};
+use super::pack_rule;
 use super::pattern::Pattern;
 use super::protection::Protection;
 use super::reader::{At, Role, Table, read};
@@ -270,7 +271,7 @@ impl Builder<'_> {
         let status = self.nearest("", |table| table.status("status")).map(|(_, at)| *at.value).unwrap_or_default();
         let timestamp = self.text("timestamp").map(|(_, at)| at.value).unwrap_or_default();
         let archive = self.archive();
-        let rules = self.rules(&canonicalizer, status);
+        let rules = self.rules(&hosts, &canonicalizer, status);
         let fallback = self.fallback(status);
         let https = self.https();
         let layer = &self.layers[0];
@@ -434,13 +435,21 @@ impl Builder<'_> {
         Some((patterns, file))
     }
 
-    fn rules(&mut self, canonicalizer: &Canonicalizer, status: RedirectStatus) -> Vec<Rule> {
+    fn rules(
+        &mut self,
+        hosts: &[(HostPattern, Place)],
+        canonicalizer: &Canonicalizer,
+        status: RedirectStatus,
+    ) -> Vec<Rule> {
         let mut rules = Vec::new();
+        let hosts: Vec<HostPattern> = hosts.iter().map(|(host, _)| host.clone()).collect();
         for file in 0..self.layers.len() {
             let layer = self.layers[file].clone();
             let Some(tables) = layer.table.tables("rule") else { continue };
             for table in tables.value {
-                if let Some(rule) = rule::build(self, file as u16, table, canonicalizer, status) {
+                if table.key_span("pack").is_some() || table.lost("pack") {
+                    rules.extend(pack_rule::expand(self, file as u16, table, &hosts, canonicalizer, status));
+                } else if let Some(rule) = rule::build(self, file as u16, table, canonicalizer, status) {
                     rules.push(rule);
                 }
             }

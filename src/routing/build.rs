@@ -225,7 +225,8 @@ impl Build<'_> {
 
     fn rule_action(&mut self, rule: &config::Rule) -> RuleAction {
         let file = &self.site.files[usize::from(rule.place.file)];
-        let label = file.text.get(rule.place.span.clone()).unwrap_or_default().to_owned();
+        let written = || file.text.get(rule.place.span.clone()).unwrap_or_default().to_owned();
+        let label = rule.pack.clone().unwrap_or_else(written);
         let action = match &rule.action {
             config::Action::Redirect { to, host, status, keep_query, leaving } => {
                 let allowed = self.check_target(host.as_str(), &rule.target_place);

@@ -11,7 +11,7 @@ use crate::url::{split_absolute, to_wire};
 
 use super::decide::{Request, Scratch};
 use super::mappings::HitAction;
-use super::shadow::{sample, shadowed_rules};
+use super::shadow::{Automata, sample, shadowed_rules};
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
 
@@ -26,7 +26,13 @@ const UNKNOWN_PATH: &str = "/waypost-check";
 
 /// Looks at `sites` (checked, and live in `snapshot`; the flag says that nothing was left out) as of `now`, and returns
 /// each finding with the id of its site. `root` is where mapping tables are read again, for the lines that findings show.
-pub fn lint(snapshot: &Snapshot, sites: &[(&Site, bool)], root: &Path, now: i64) -> Vec<(String, Diagnostic)> {
+pub(super) fn lint(
+    snapshot: &Snapshot,
+    sites: &[(&Site, bool)],
+    root: &Path,
+    now: i64,
+    automata: &mut Automata,
+) -> Vec<(String, Diagnostic)> {
     let mut lint = Lint { snapshot, root, now, scratch: Scratch::default(), out: Vec::new() };
     let tables: std::collections::HashMap<&str, &SiteTable> =
         snapshot.sites().iter().map(|table| (table.id.as_str(), &**table)).collect();
@@ -37,7 +43,7 @@ pub fn lint(snapshot: &Snapshot, sites: &[(&Site, bool)], root: &Path, now: i64)
         lint.origin(site, table);
         // With other URL habits other rules would match.
         if !site.lost.url {
-            lint.out.extend(shadowed_rules(site, table).into_iter().map(|fault| (site.id.clone(), fault)));
+            lint.out.extend(shadowed_rules(site, table, automata).into_iter().map(|fault| (site.id.clone(), fault)));
         }
         // A test may fail for want of what was left out.
         if whole {

@@ -16,6 +16,7 @@ use super::build::{Canonicalizers, Policy, build, implicit_targets};
 use super::folder::{is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
 use super::frozen::FrozenList;
 use super::lint::lint;
+use super::shadow::Automata;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
 
@@ -39,6 +40,7 @@ pub struct Loader {
     sites: BTreeMap<String, SiteState>,
     policy: Policy,
     canonicalizers: Canonicalizers,
+    automata: Automata,
     loose: Vec<Diagnostic>,
 }
 
@@ -129,6 +131,7 @@ impl Loader {
             sites: BTreeMap::new(),
             policy: Policy::default(),
             canonicalizers: Canonicalizers::default(),
+            automata: Automata::default(),
             loose: Vec::new(),
         }
     }
@@ -444,7 +447,7 @@ impl Loader {
                 .filter_map(|id| self.sites.get(id))
                 .map(|state| (&state.checked, state.is_whole()))
                 .collect();
-            findings.extend(lint(&snapshot, &checked, &self.root, now));
+            findings.extend(lint(&snapshot, &checked, &self.root, now, &mut self.automata));
             let mut by_site: HashMap<String, Vec<Diagnostic>> = HashMap::new();
             for (id, fault) in findings {
                 by_site.entry(id).or_default().push(fault);

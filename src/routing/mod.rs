@@ -3,7 +3,7 @@
 //! [`Snapshot`] is immutable: hosts → [`SiteTable`]s, each with its mappings ([`MappingTable`]) and rules
 //! ([`RuleSet`]). [`Snapshot::decide`] is a pure function of the snapshot, the request and the time; traffic,
 //! `explain`, `check` and the tests call the same one. [`Loader`] builds a snapshot from a folder and, on reload,
-//! rebuilds only the sites whose files changed. [`lint()`] finds what is wrong between rules and between sites.
+//! rebuilds only the sites whose files changed. `lint` finds what is wrong between rules and between sites.
 //!
 //! Invariants: a location that a verdict carries has a host that the policy allows; a site with faults never replaces
 //! one without. Never does: network, logging, clocks.
@@ -27,7 +27,6 @@ mod trace;
 pub use decide::{By, Decision, REFUSED_PATH, Request, Scratch};
 pub(crate) use folder::scan;
 pub use hosts::HostSet;
-pub use lint::lint;
 pub use loader::{LoadReport, Loader};
 pub use mappings::{Hit, HitAction, MappingTable, MappingTableBuilder};
 pub use rules::RuleSet;

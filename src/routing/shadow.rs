@@ -4,7 +4,11 @@
 //! Exact, not a guess: the rule's automaton is walked together with those of the earlier rules, looking for a canonical
 //! path that only the later one takes. Where the walk would grow too long nothing is reported.
 
-use std::sync::LazyLock;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use crate::config::pattern::{Pattern, QueryTest, ValueTest};
 use crate::config::{Diagnostic, Rule, Site};
@@ -18,23 +22,74 @@ const BUDGET: usize = 200_000;
 /// How many earlier rules may hide a rule together.
 const MAX_TOGETHER: usize = 8;
 
+/// How many automata of packs are kept.
+const MAX_KEPT: usize = 4096;
+
 /// Every canonical path: an overestimate, which is on the safe side.
 const CANONICAL: &str = r"\A/(?s-u:[^\x00-\x20\x7F?#])*\z";
 
 /// The same where case is folded: only escapes have capitals.
 const FOLDED: &str = r"\A/(?s-u:%[0-9A-F][0-9A-F]|[^\x00-\x20\x7F?#A-Z])*\z";
 
-/// Reports the rules of a site that can never match.
-pub(super) fn shadowed_rules(site: &Site, table: &SiteTable) -> Vec<Diagnostic> {
+/// Automata of packs' rules, which many sites have: determinising them again for each would take most of the time.
+#[derive(Default)]
+pub(super) struct Automata(HashMap<(String, bool), Option<Arc<Own>>>);
+
+/// A rule's automaton, and a canonical path that it takes, if one was looked for and found.
+struct Own {
+    dfa: Dfa,
+    sample: Option<Vec<u8>>,
+}
+
+impl Automata {
+    fn of(&mut self, rule: &Rule, canonical: &Dfa, folds: bool) -> Option<Arc<Own>> {
+        let path = &rule.pattern.path;
+        if rule.pack.is_none() {
+            return Dfa::new(path).map(|dfa| Arc::new(Own { dfa, sample: None }));
+        }
+        let build = || {
+            let dfa = Dfa::new(path)?;
+            let sample = match find(&dfa, Some(canonical), &[], &mut BUDGET.clone()) {
+                Walk::Found(path) => Some(path),
+                _ => None,
+            };
+            Some(Arc::new(Own { dfa, sample }))
+        };
+        if self.0.len() >= MAX_KEPT {
+            self.0.clear();
+        }
+        self.0.entry((path.clone(), folds)).or_insert_with(build).clone()
+    }
+}
+
+impl fmt::Debug for Automata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Automata").field(&self.0.len()).finish()
+    }
+}
+
+/// Reports the rules of a site that can never match; of packs, those of which no rule can.
+pub(super) fn shadowed_rules(site: &Site, table: &SiteTable, known: &mut Automata) -> Vec<Diagnostic> {
     let Some(canonical) = canonical(table).filter(|_| !site.rules.is_empty()) else { return Vec::new() };
-    let automata: Vec<Option<Dfa>> = site.rules.iter().map(|rule| Dfa::new(&rule.pattern.path)).collect();
+    let folds = table.canonicalizer.settings().ignore_case;
+    let automata: Vec<Option<Arc<Own>>> = site.rules.iter().map(|rule| known.of(rule, canonical, folds)).collect();
     let mut budget = BUDGET;
     let mut faults = Vec::new();
+    let mut hidden: Vec<&Rule> = Vec::new();
     for (number, rule) in site.rules.iter().enumerate() {
         let Some((why, hint)) = never(site, table, canonical, &automata, number, &mut budget) else { continue };
+        let mut what = "rule";
+        if rule.pack.is_some() {
+            what = "pack";
+            hidden.push(rule);
+            let of_this = |rules: &[&Rule]| rules.iter().filter(|other| other.place == rule.place).count();
+            if of_this(&hidden) < of_this(&site.rules.iter().collect::<Vec<_>>()) {
+                continue;
+            }
+        }
         let file = &site.files[usize::from(rule.place.file)];
         let fault =
-            file.error("unreachable-rule", rule.place.span.clone(), format!("this rule can never match: {why}"));
+            file.error("unreachable-rule", rule.place.span.clone(), format!("this {what} can never match: {why}"));
         faults.push(fault.maybe_hint(hint).warning());
     }
     faults
@@ -72,7 +127,7 @@ fn never(
     site: &Site,
     table: &SiteTable,
     canonical: &Dfa,
-    automata: &[Option<Dfa>],
+    automata: &[Option<Arc<Own>>],
     number: usize,
     budget: &mut usize,
 ) -> Option<(String, Option<String>)> {
@@ -83,7 +138,7 @@ fn never(
     if let Some(place) = before_rules(site, table, rule) {
         return Some(place);
     }
-    let own = automata[number].as_ref()?;
+    let Own { dfa: own, sample } = &**automata[number].as_ref()?;
     let eligible: Vec<(&Rule, &Dfa)> = site.rules[..number]
         .iter()
         .zip(automata)
@@ -91,8 +146,15 @@ fn never(
         .filter(|(earlier, _)| {
             earlier.place.file == rule.place.file && asks_no_more(&earlier.pattern.query, &rule.pattern.query)
         })
-        .filter_map(|(earlier, automaton)| Some((earlier, automaton.as_ref()?)))
+        // How the rules of a pack stand to each other is its own affair.
+        .filter(|(earlier, _)| rule.pack.is_none() || earlier.place != rule.place)
+        .filter_map(|(earlier, automaton)| Some((earlier, &automaton.as_ref()?.dfa)))
         .collect();
+    if let Some(sample) = sample
+        && !eligible.iter().any(|(_, automaton)| automaton.takes(sample))
+    {
+        return None;
+    }
     // Each round finds a path that none of the rules in `hiding` takes, and the first rule that does.
     let mut hiding: Vec<(&Rule, &Dfa)> = Vec::new();
     while hiding.len() <= MAX_TOGETHER {
@@ -125,10 +187,11 @@ fn impossible(own: &Dfa, budget: &mut usize) -> Option<(String, Option<String>)>
 
 fn hidden(site: &Site, rule: &Rule, hiding: &mut [(&Rule, &Dfa)]) -> (String, Option<String>) {
     hiding.sort_by_key(|(earlier, _)| earlier.place.span.start);
-    let places: Vec<String> = hiding
+    let mut places: Vec<String> = hiding
         .iter()
         .map(|(earlier, _)| format!("{}:{}", site.files[usize::from(earlier.place.file)].name, earlier.place.line))
         .collect();
+    places.dedup();
     let (why, earlier) = match places.as_slice() {
         [one] => (format!("the rule at {one} comes before it"), "one"),
         [some @ .., last] => (format!("the rules at {} and {last} come before it", some.join(", ")), "ones"),

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Every kind of finding. A new one needs a line here and a golden case.
-const CODES: [&str; 52] = [
+const CODES: [&str; 54] = [
     "bad-address",
     "bad-certificate",
     "bad-charset",
@@ -26,6 +26,7 @@ const CODES: [&str; 52] = [
     "bad-host",
     "bad-key",
     "bad-lifecycle",
+    "bad-pack",
     "bad-pattern",
     "bad-regex",
     "bad-rewrite",
@@ -61,6 +62,7 @@ const CODES: [&str; 52] = [
     "unknown-column",
     "unknown-crawler",
     "unknown-key",
+    "unknown-pack",
     "unknown-platform",
     "unreachable-rule",
     "unreadable",

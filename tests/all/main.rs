@@ -30,6 +30,7 @@ mod misbehaving;
 mod monitoring;
 mod oracle;
 mod outage;
+mod packs;
 mod pages;
 mod payloads;
 mod phases;
