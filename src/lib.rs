@@ -26,6 +26,7 @@ pub mod relay;
 pub mod reload;
 pub mod replay;
 pub mod rewrite;
+pub mod robot;
 pub mod routing;
 pub mod server;
 pub mod telemetry;
