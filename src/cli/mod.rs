@@ -17,6 +17,7 @@ mod hits;
 mod import;
 mod load;
 mod logs;
+mod monitor;
 mod output;
 mod packs;
 mod purge;
@@ -181,6 +182,12 @@ enum Command {
         #[command(flatten)]
         asked: status::Asked,
     },
+    /// Show how often homes and platforms opened in the last seven days, by the checklist's rule.
+    ///
+    /// The gateway visits them while it runs ([monitor] enabled), by IPv4 and by IPv6, and writes what came of it to the database
+    /// of hits. A page that did not open within 15 seconds in 5 % or more of a week's visits fails the checklist outright: VETO,
+    /// and exit code 1. Visits that were missed are no failures.
+    Monitor(monitor::Asked),
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -296,6 +303,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Hits { node, asked } => hits::run(&node, &asked),
         Command::Export { node, args } => export::run(&node, &args),
         Command::Status { node, asked } => status::run(&node, &asked),
+        Command::Monitor(asked) => monitor::run(asked),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use unicode_width::UnicodeWidthStr;
+
 /// Prints to standard output. A reader that went away (`waypost schema | head`) is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<ExitCode> {
     print_and(text, ExitCode::SUCCESS)
@@ -35,4 +37,22 @@ pub(super) fn progress() -> impl FnMut(usize, usize) {
 pub(super) fn count(number: usize, one: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {one}{ending}")
+}
+
+/// Lines of cells under each other, those of the columns `right` on the right.
+pub(super) fn table(lines: &[Vec<String>], right: &[usize]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| Some(line.get(column)?.width())).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let mut out = String::new();
+        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+            let gap = " ".repeat(width.saturating_sub(cell.width()));
+            let (before, after) = if right.contains(&column) { (gap, String::new()) } else { (String::new(), gap) };
+            out += &format!("{before}{cell}{after}  ");
+        }
+        text += &format!("{}\n", out.trim_end());
+    }
+    text
 }

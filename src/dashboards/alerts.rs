@@ -42,7 +42,7 @@ impl Severity {
 
 /// All of them.
 pub(super) fn all() -> Vec<Alert> {
-    [citizens(), files(), nodes(), duties(), defence()].concat()
+    [citizens(), homes(), files(), nodes(), duties(), defence()].concat()
 }
 
 /// What citizens feel.
@@ -126,6 +126,76 @@ fn citizens() -> Vec<Alert> {
             back to the old one. The log of the gateway names the URL and the line.",
         ),
     ]
+}
+
+/// What citizens are sent to.
+fn homes() -> Vec<Alert> {
+    let one =
+        |name, query: String, wait, severity, summary, about| Alert { name, query, wait, severity, summary, about };
+    let up = |family| of(MONITOR_UP).is(FAMILY, family).max(&[PAGE]);
+    let by = &[PAGE, FAMILY];
+    let enough = format!("{} > 140", of(MONITOR_WEEK_VISITS).max(by));
+    vec![
+        one(
+            "WaypostHomeDown",
+            format!("{} == 0", of(MONITOR_UP).max(&[PAGE])),
+            // The next visit, an hour later, must have failed too.
+            "65m",
+            Severity::Critical,
+            "{{ $labels.page }} does not open",
+            "It is the home that old addresses lead to, or a platform, and two visits in a row have failed by \
+            every family of addresses that it has.",
+        ),
+        one(
+            "WaypostHomeVeto",
+            format!("{} == 1", of(MONITOR_VETO).max(by)),
+            "",
+            Severity::Critical,
+            "{{ $labels.page }} did not open in 5 % or more of a week's visits by {{ $labels.family }}",
+            "By the checklist for government sites that fails the site outright, until enough good days have \
+            passed.",
+        ),
+        one(
+            "WaypostHomeNearVeto",
+            format!("({failed} >= 0.03 and {failed} < 0.05) and {enough}", failed = failed_of_week()),
+            "",
+            Severity::Warning,
+            "{{ $labels.page }} did not open in {{ $value | humanizePercentage }} of a week's visits by {{ \
+            $labels.family }}",
+            "5 % is a veto. At 24 visits a day, that is nine in a week.",
+        ),
+        one(
+            "WaypostHomeWithoutIPv6",
+            format!("{} == 0 and {} == 1", up("ipv6"), up("ipv4")),
+            "65m",
+            Severity::Warning,
+            "{{ $labels.page }} opens by IPv4 but not by IPv6",
+            "It has an AAAA record, and two visits in a row have failed there. Clients with IPv6 wait, or see \
+            nothing.",
+        ),
+        one(
+            "WaypostHomeSlow",
+            format!("{} > 3 and {enough}", of(MONITOR_WEEK_SECONDS).max(by)),
+            "1h",
+            Severity::Warning,
+            "{{ $labels.page }} takes {{ $value | humanizeDuration }} to open by {{ $labels.family }}",
+            "On average over a week; it should not be more than 3 seconds.",
+        ),
+        one(
+            "WaypostMonitorFailing",
+            format!("{} == 1", of(MONITOR_FAILING).max(&[INSTANCE])),
+            "30m",
+            Severity::Warning,
+            "{{ $labels.instance }} visits no homes: the database takes nothing",
+            "What is not visited is missing from the week, and 140 visits or fewer can't be judged.",
+        ),
+    ]
+}
+
+/// The share of a week's visits that failed, of each page and family.
+pub(super) fn failed_of_week() -> String {
+    let by = &[PAGE, FAMILY];
+    format!("{} / ({} > 0)", of(MONITOR_WEEK_FAILURES).max(by), of(MONITOR_WEEK_VISITS).max(by))
 }
 
 /// Files: routes and certificates.

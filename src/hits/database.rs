@@ -61,7 +61,7 @@ pub(crate) enum Access {
 }
 
 /// How a database is named to people: it has no password.
-pub(super) fn place(database: &HitsDatabase) -> String {
+pub(crate) fn place(database: &HitsDatabase) -> String {
     match database {
         HitsDatabase::Sqlite(path) => path.display().to_string(),
         HitsDatabase::Postgres { url, .. } => url.clone(),
@@ -185,7 +185,7 @@ async fn migrate(connection: &mut AnyConnection, is_sqlite: bool) -> sqlx::Resul
 }
 
 /// Until the end of the transaction, nobody else gets past this statement.
-pub(super) const LOCK: &str = "UPDATE hits_schema SET version = version WHERE id = 1";
+pub(crate) const LOCK: &str = "UPDATE hits_schema SET version = version WHERE id = 1";
 
 /// The version of the tables that this program makes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -194,23 +194,40 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 /// put into the words of each database.
 ///
 /// A day is `2026-11-23`, or `2026-11` for what was added up to a month. `unmapped` is 0 or 1. Moments are Unix seconds.
-const MIGRATIONS: &[&[&str]] = &[&[
-    "CREATE TABLE hits_sums (
+const MIGRATIONS: &[&[&str]] = &[
+    &[
+        "CREATE TABLE hits_sums (
         day TEXT NOT NULL, site TEXT NOT NULL, outcome TEXT NOT NULL, status BIGINT NOT NULL, unmapped BIGINT NOT NULL,
         hits BIGINT NOT NULL, bots BIGINT NOT NULL,
         PRIMARY KEY (day, site, outcome, status, unmapped)
     ) WITHOUT ROWID",
-    "CREATE INDEX hits_sums_of_site ON hits_sums (site, day)",
-    "CREATE TABLE hits_urls (
+        "CREATE INDEX hits_sums_of_site ON hits_sums (site, day)",
+        "CREATE TABLE hits_urls (
         day TEXT NOT NULL, site TEXT NOT NULL, url TEXT NOT NULL,
         outcome TEXT NOT NULL, status BIGINT NOT NULL, unmapped BIGINT NOT NULL,
         hits BIGINT NOT NULL, bots BIGINT NOT NULL, first_seen BIGINT NOT NULL, last_seen BIGINT NOT NULL,
         referrer TEXT NOT NULL, referrals BIGINT NOT NULL,
         PRIMARY KEY (day, site, url, outcome, status, unmapped)
     ) WITHOUT ROWID",
-    // The last batch of each run of a gateway, so that none is counted twice.
-    "CREATE TABLE hits_batches (run TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL, written BIGINT NOT NULL)",
-]];
+        // The last batch of each run of a gateway, so that none is counted twice.
+        "CREATE TABLE hits_batches (run TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL, written BIGINT NOT NULL)",
+    ],
+    &[
+        // Visits of homes and platforms (`monitor`). A row without a result is claimed by a node.
+        "CREATE TABLE monitor_pages (id BIGINT NOT NULL PRIMARY KEY, url TEXT NOT NULL)",
+        "CREATE TABLE monitor_visits (
+        page BIGINT NOT NULL, family BIGINT NOT NULL, due BIGINT NOT NULL,
+        result TEXT NOT NULL, status BIGINT NOT NULL, millis BIGINT NOT NULL,
+        PRIMARY KEY (page, family, due)
+    ) WITHOUT ROWID",
+        // Their sums.
+        "CREATE TABLE monitor_days (
+        day TEXT NOT NULL, page BIGINT NOT NULL, family BIGINT NOT NULL, result TEXT NOT NULL,
+        visits BIGINT NOT NULL, millis BIGINT NOT NULL, slow BIGINT NOT NULL, longest BIGINT NOT NULL,
+        PRIMARY KEY (day, page, family, result)
+    ) WITHOUT ROWID",
+    ],
+];
 
 /// For SQLite. A write-ahead log, so that readers and the gateway don't wait for each other; a commit is on the disk when
 /// it is done (FULL), which costs one fsync a minute: a power cut costs no more than a kill.

@@ -37,6 +37,7 @@ use std::sync::Arc;
 pub use self::calendar::Calendar;
 pub use self::collector::Collector;
 pub use self::database::HitsError;
+pub(crate) use self::database::{Access, LOCK, connect, fault, place};
 pub use self::reader::{By, Group, Period, Query, Reader, Sum, UrlHits};
 pub use self::stats::Stats;
 use crate::config::HitsSettings;

@@ -29,7 +29,7 @@ use crate::cache::{self, Cache};
 use crate::config::Gateway;
 use crate::door::{Door, Drain, Workers, listen::Kind};
 use crate::guard::waf::Waf;
-use crate::monitor::Monitor;
+use crate::monitor::{Gauges, Keeper, Monitor};
 use crate::relay::{
     self,
     platforms::{self, Platforms},
@@ -215,6 +215,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     if let Some(engine) = &engine {
         metrics.add_readings(telemetry::of_orders(engine.stats()))?;
     }
+    let keeper = keeper(gateway, &metrics, &reloader)?;
     let admin_drain = Drain::new();
     let admin = Admin::open(gateway, monitor.clone(), metrics, cache, reloader.live().clone(), &admin_drain)?;
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
@@ -230,6 +231,9 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     server.add_service(background_service("platforms", platforms));
     if let Some(engine) = engine {
         server.add_service(background_service("acme", Background::Acme(Arc::new(engine))));
+    }
+    if let Some(keeper) = keeper {
+        server.add_service(background_service("monitor", Background::Monitor(Arc::new(keeper))));
     }
     let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome, warm);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
@@ -349,12 +353,47 @@ fn certificates(gateway: &Gateway, reloader: &Reloader) -> Option<Engine> {
     Some(Engine::new(gateway, reloader.challenges().clone(), wanted))
 }
 
+/// What visits homes and platforms, if gateway.toml says so.
+fn keeper(gateway: &Gateway, metrics: &Metrics, reloader: &Reloader) -> anyhow::Result<Option<Keeper>> {
+    if !gateway.monitor.enabled {
+        return Ok(None);
+    }
+    let live = reloader.live().clone();
+    Keeper::new(gateway, Gauges::show(metrics)?, move || live.load().snapshot.clone())
+}
+
+/// Runs work that waits for disks on a thread of its own, until the program stops.
+async fn apart<W: Future<Output = ()>>(
+    name: &str,
+    mut shutdown: ShutdownWatch,
+    work: impl FnOnce() -> W + Send + 'static,
+) {
+    let thread = tokio::task::spawn_blocking(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            tokio::select! {
+                () = work() => {}
+                _ = shutdown.wait_for(|&stop| stop) => {}
+            }
+        });
+        // What is under way ends by itself.
+        runtime.shutdown_background();
+        Ok::<_, std::io::Error>(())
+    });
+    match thread.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::error!("{name}: it does not start: {error}"),
+        Err(error) => log::error!("{name}: it has ended: {error}"),
+    }
+}
+
 /// What runs beside the traffic.
 enum Background {
     Reload(Arc<Reloader>),
     Clock(Arc<Clock>, Arc<LiveCell>),
     Platforms(Arc<Platforms>, Arc<LiveCell>),
     Acme(Arc<Engine>),
+    Monitor(Arc<Keeper>),
 }
 
 #[async_trait]
@@ -368,24 +407,11 @@ impl BackgroundService for Background {
             },
             Background::Acme(engine) => {
                 let engine = engine.clone();
-                // It waits for disks, so it has a thread of its own.
-                let thread = tokio::task::spawn_blocking(move || {
-                    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-                    runtime.block_on(async {
-                        tokio::select! {
-                            () = engine.run() => {}
-                            _ = shutdown.wait_for(|&stop| stop) => {}
-                        }
-                    });
-                    // A request that is under way ends by itself.
-                    runtime.shutdown_background();
-                    Ok::<_, std::io::Error>(())
-                });
-                match thread.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => log::error!("acme: no certificates are ordered: {error}"),
-                    Err(error) => log::error!("acme: no more certificates are ordered: {error}"),
-                }
+                apart("acme: orders of certificates", shutdown, move || async move { engine.run().await }).await;
+            }
+            Background::Monitor(keeper) => {
+                let keeper = keeper.clone();
+                apart("monitor: visits of homes", shutdown, move || async move { keeper.run().await }).await;
             }
             Background::Clock(clock, live) => {
                 let mut phases = Phases::default();

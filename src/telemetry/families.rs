@@ -76,13 +76,13 @@ impl Family {
     ///
     /// # Errors
     /// Never, for a family of [`super::names`].
-    pub(super) fn desc(&self) -> Result<Desc> {
+    pub fn desc(&self) -> Result<Desc> {
         let labels = self.labels.iter().map(|&label| label.to_owned()).collect();
         Desc::new(self.name.to_owned(), self.help.to_owned(), labels, Default::default())
     }
 
     /// The family with series that somebody has counted for himself: the values of its labels, and the number.
-    pub(super) fn with<'v>(&self, series: impl IntoIterator<Item = (Vec<&'v str>, f64)>) -> MetricFamily {
+    pub fn with<'v>(&self, series: impl IntoIterator<Item = (Vec<&'v str>, f64)>) -> MetricFamily {
         let metrics = series.into_iter().map(|(values, number)| {
             let mut metric = self.metric(&values);
             match self.kind {

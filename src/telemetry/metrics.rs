@@ -49,6 +49,8 @@ impl ReloadResult {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What other parts tell that has as many series as there are sites.
+    of_sites: Registry,
     requests: Arc<Requests>,
     rules: IntCounterVec,
     connections: Connections,
@@ -121,6 +123,7 @@ impl Metrics {
             platforms: PlatformFamilies::new(&registry)?,
             requests,
             registry,
+            of_sites: Registry::new(),
             snapshot,
             reloads,
         })
@@ -209,6 +212,14 @@ impl Metrics {
         self.registry.register(Box::new(collector))
     }
 
+    /// As [`Metrics::add`], of what has as many series as there are sites.
+    ///
+    /// # Errors
+    /// If one of that name is there already.
+    pub fn add_of_sites(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.of_sites.register(Box::new(collector))
+    }
+
     /// Shows numbers that are read whenever somebody asks for them.
     ///
     /// # Errors
@@ -229,7 +240,12 @@ impl Metrics {
 
     /// What there is of each site, in the text format of Prometheus.
     pub fn sites_text(&self) -> String {
-        lock(&self.requests.live).text(self.no_site(), Timestamp::now().as_second())
+        let mut text = lock(&self.requests.live).text(self.no_site(), Timestamp::now().as_second());
+        // What can't be written would be a mistake of who shows it; the rest is there all the same.
+        if let Ok(more) = TextEncoder::new().encode_to_string(&self.of_sites.gather()) {
+            text += &more;
+        }
+        text
     }
 }
 

@@ -95,6 +95,7 @@ labels! {
     CIPHER = "cipher" "A TLS cipher suite by its IANA name.";
     CODE = "code" "A site's identification code.";
     ERROR = "error" "One of [`super::PlatformError`].";
+    FAMILY = "family" "A family of addresses: `ipv4` or `ipv6`.";
     LANE = "lane" "One of [`super::Lane`].";
     LIMIT = "limit" "One of [`super::Limit`].";
     LISTENER = "listener" "`http` or `https`.";
@@ -102,6 +103,7 @@ labels! {
     ORIGIN = "origin" "An origin as the configuration names it.";
     OUTCOME = "outcome" "Kind of answer, one of [`crate::model::Outcome`]; or of [`super::PlatformOutcome`].";
     OWNER = "owner" "Who may edit a site's files; empty where they don't say.";
+    PAGE = "page" "URL of a page that is visited: the home of a site, the front page of a platform.";
     PHASE = "phase" "One of [`crate::model::Phase`].";
     PLATFORM = "platform" "Name of a platform, or a site's own origin.";
     PROTOCOL = "protocol" "One of [`super::Protocol`].";
@@ -281,6 +283,24 @@ families! {
 
     TRACES_EXPORTED: Counter Node "waypost_traces_exported_total" [RESULT]
         "Spans that were for the collector of traces: ok, failed (it refused them, or was away for too long) or dropped (too many were waiting).";
+
+    // Visits of homes and platforms.
+    MONITOR_VISITS: Counter Node "waypost_monitor_visits_total" [FAMILY, RESULT]
+        "Visits of homes and platforms that this node made, by what came of them.";
+    MONITOR_FAILING: Gauge Node "waypost_monitor_failing" []
+        "1 while nothing can be visited because visits can't be written to the database, else 0.";
+    MONITOR_UP: Gauge Sites "waypost_monitor_up" [PAGE, FAMILY]
+        "Whether a page opened when it was last visited (1) or not (0).";
+    MONITOR_SECONDS: Gauge Sites "waypost_monitor_seconds" [PAGE, FAMILY]
+        "Seconds that a page took to open when it last did.";
+    MONITOR_WEEK_VISITS: Gauge Sites "waypost_monitor_week_visits" [PAGE, FAMILY]
+        "Visits of a page that were made in the last seven days, by all nodes.";
+    MONITOR_WEEK_FAILURES: Gauge Sites "waypost_monitor_week_failures" [PAGE, FAMILY]
+        "Of the visits of a page in the last seven days, those by which it did not open in time.";
+    MONITOR_WEEK_SECONDS: Gauge Sites "waypost_monitor_week_mean_seconds" [PAGE, FAMILY]
+        "Seconds that a page took to open in the last seven days, on average.";
+    MONITOR_VETO: Gauge Sites "waypost_monitor_veto" [PAGE, FAMILY]
+        "1 if 5 % or more of the visits of a page in the last seven days failed, else 0; absent while there were 140 or fewer.";
 
     // The process.
     BUILD_INFO: Gauge Node "waypost_build_info" [VERSION]

@@ -27,6 +27,7 @@ mod limits;
 mod load;
 mod logs;
 mod misbehaving;
+mod monitor;
 mod monitoring;
 mod oracle;
 mod outage;

@@ -6,6 +6,7 @@ use super::dashboard::Dashboard;
 use super::names::{Family, OUTCOME, STATUS};
 use super::query::Series;
 
+mod homes;
 mod node;
 mod owners;
 mod platforms;
@@ -20,6 +21,7 @@ pub(super) fn all() -> Vec<Dashboard> {
         province::dashboard(),
         owners::dashboard(),
         site::dashboard(),
+        homes::dashboard(),
         platforms::dashboard(),
         tls::dashboard(),
         security::dashboard(),

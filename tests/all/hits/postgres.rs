@@ -39,6 +39,7 @@ fn several_gateways_add_up() {
     commits_of_which_nobody_learns(&server);
     passwords(&server);
     days_become_months_once(&server);
+    crate::monitor::fleet(&server.database("visits"));
 }
 
 /// Two gateways count at the same time, the same URLs and others.

@@ -84,5 +84,5 @@ fn dashboards_have_what_people_expect() {
             assert!(is_own, "{}: ${name} can't be chosen", board.uid);
         }
     }
-    assert_eq!(uids.len(), 7);
+    assert_eq!(uids.len(), 8);
 }

@@ -108,6 +108,14 @@ fn cases() -> Vec<Case> {
     const UP_A: &str = r#"waypost_platform_origin_up{instance="a",platform="p",origin="https://10.0.0.1"}"#;
     const UP_B: &str = r#"waypost_platform_origin_up{instance="a",platform="p",origin="https://10.0.0.2"}"#;
     const LOOPS: &str = r#"waypost_redirect_loops_total{instance="a"}"#;
+    const HOME_4: &str = r#"waypost_monitor_up{instance="a",page="https://h.example/",family="ipv4"}"#;
+    const HOME_6: &str = r#"waypost_monitor_up{instance="a",page="https://h.example/",family="ipv6"}"#;
+    const VETO: &str = r#"waypost_monitor_veto{instance="a",page="https://h.example/",family="ipv4"}"#;
+    const VISITS: &str = r#"waypost_monitor_week_visits{instance="a",page="https://h.example/",family="ipv4"}"#;
+    const VISITS_B: &str = r#"waypost_monitor_week_visits{instance="b",page="https://h.example/",family="ipv4"}"#;
+    const FAILURES: &str = r#"waypost_monitor_week_failures{instance="a",page="https://h.example/",family="ipv4"}"#;
+    const MEAN: &str = r#"waypost_monitor_week_mean_seconds{instance="a",page="https://h.example/",family="ipv4"}"#;
+    const MONITOR: &str = r#"waypost_monitor_failing{instance="a"}"#;
     const FAULTY: &str = r#"waypost_site_faulty{instance="a",site="jyj"}"#;
     const LAST: &str = r#"waypost_reload_last_timestamp_seconds{instance="a"}"#;
     const LAST_GOOD: &str = r#"waypost_reload_last_success_timestamp_seconds{instance="a"}"#;
@@ -213,6 +221,60 @@ fn cases() -> Vec<Case> {
             &[(NODE, "clients go round in circles, as a sees it")],
         ),
         case("WaypostRedirectLoop", "30m", &[(LOOPS, "0 0 0 1x40")], &[]),
+        case(
+            "WaypostHomeDown",
+            "70m",
+            &[(HOME_4, "0x90"), (HOME_6, "0x90")],
+            &[(r#""page":"https://h.example/""#, "https://h.example/ does not open")],
+        ),
+        // One visit alone; by one family only.
+        case("WaypostHomeDown", "70m", &[(HOME_4, "1x9 0x59 1x30")], &[]),
+        case("WaypostHomeDown", "70m", &[(HOME_4, "0x90"), (HOME_6, "1x90")], &[]),
+        case(
+            "WaypostHomeVeto",
+            "5m",
+            &[(VETO, "1x9")],
+            &[(
+                r#""page":"https://h.example/","family":"ipv4""#,
+                "https://h.example/ did not open in 5 % or more of a week's visits by ipv4",
+            )],
+        ),
+        case("WaypostHomeVeto", "5m", &[(VETO, "0x9")], &[]),
+        // Two nodes that show the same.
+        case(
+            "WaypostHomeNearVeto",
+            "5m",
+            &[(VISITS, "1000x9"), (VISITS_B, "1000x9"), (FAILURES, "49x9")],
+            &[(
+                r#""page":"https://h.example/","family":"ipv4""#,
+                "https://h.example/ did not open in 4.9% of a week's visits by ipv4",
+            )],
+        ),
+        case("WaypostHomeNearVeto", "5m", &[(VISITS, "1000x9"), (FAILURES, "50x9")], &[]),
+        case("WaypostHomeNearVeto", "5m", &[(VISITS, "1000x9"), (FAILURES, "29x9")], &[]),
+        case("WaypostHomeNearVeto", "5m", &[(VISITS, "100x9"), (FAILURES, "4x9")], &[]),
+        case(
+            "WaypostHomeWithoutIPv6",
+            "70m",
+            &[(HOME_4, "1x90"), (HOME_6, "0x90")],
+            &[(r#""page":"https://h.example/""#, "https://h.example/ opens by IPv4 but not by IPv6")],
+        ),
+        case("WaypostHomeWithoutIPv6", "70m", &[(HOME_4, "1x90")], &[]),
+        case("WaypostHomeWithoutIPv6", "70m", &[(HOME_4, "0x90"), (HOME_6, "0x90")], &[]),
+        case(
+            "WaypostHomeSlow",
+            "70m",
+            &[(VISITS, "168x90"), (MEAN, "3.5x90")],
+            &[(r#""page":"https://h.example/","family":"ipv4""#, "https://h.example/ takes 3.5s to open by ipv4")],
+        ),
+        case("WaypostHomeSlow", "70m", &[(VISITS, "168x90"), (MEAN, "3x90")], &[]),
+        case(
+            "WaypostMonitorFailing",
+            "40m",
+            &[(MONITOR, "1x50")],
+            &[(NODE, "a visits no homes: the database takes nothing")],
+        ),
+        case("WaypostMonitorFailing", "20m", &[(MONITOR, "1x50")], &[]),
         case(
             "WaypostSiteFaulty",
             "70m",
