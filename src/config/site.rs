@@ -447,7 +447,9 @@ impl Builder<'_> {
             let layer = self.layers[file].clone();
             let Some(tables) = layer.table.tables("rule") else { continue };
             for table in tables.value {
-                if table.key_span("pack").is_some() || table.lost("pack") {
+                // Of a table with a fault of syntax any key may be lost; what is there says which kind of rule it is.
+                let has = |key| table.key_span(key).is_some();
+                if has("pack") || (table.lost("pack") && !has("from") && !has("regex")) {
                     rules.extend(pack_rule::expand(self, file as u16, table, &hosts, canonicalizer, status));
                 } else if let Some(rule) = rule::build(self, file as u16, table, canonicalizer, status) {
                     rules.push(rule);
