@@ -29,6 +29,7 @@ pub mod rewrite;
 pub mod robot;
 pub mod routing;
 pub mod server;
+pub mod suggest;
 pub mod telemetry;
 pub mod tls;
 pub mod url;

@@ -161,6 +161,15 @@ pub fn read(file: &SourceFile, faults: &mut Vec<Diagnostic>, mut row: impl FnMut
     }
 }
 
+/// The columns of a table, in their order; nothing for those without a name, or with one that is not known.
+pub fn columns_of(file: &SourceFile) -> Option<Vec<Option<Column>>> {
+    let mut records = Records::new(file.text.as_bytes());
+    let header = records.next_record()?;
+    let columns = columns(file, &records, &header, &mut Vec::new())?;
+    let column = |header| if let Header::Is(column) = header { Some(column) } else { None };
+    Some(columns.into_iter().map(column).collect())
+}
+
 /// Finds cells of a table's rows again.
 pub struct Targets<'a> {
     file: &'a SourceFile,
