@@ -25,6 +25,7 @@ mod replay;
 mod routes;
 mod serve;
 mod status;
+mod suggest;
 mod upgrade;
 
 use self::admin::client::AdminArgs;
@@ -101,6 +102,18 @@ enum Command {
     ///
     /// A rule of a site file that says pack = "NAME" has all its rules. Shown are its keys, patterns, captures and examples.
     Packs(packs::Args),
+    /// Propose new URLs for the old URLs of a site that lead nowhere, from sitemaps, exports and titles.
+    ///
+    /// Writes a CSV for review (old, new, confidence, reason, hits …), those with the most hits first. What the old URLs are is
+    /// read from the database of hits, from logs or from a list. Which number of an address is an id, and how ids have moved, is
+    /// learnt from the files, and from the mappings that the site has already.
+    #[command(after_long_help = suggest::MORE)]
+    Suggest {
+        #[command(flatten)]
+        args: Box<suggest::Args>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
     /// Turn another system's redirects into route files.
     #[command(subcommand)]
     Import(import::Import),
@@ -291,6 +304,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Replay { args, node } => replay::run(*args, &node),
+        Command::Suggest { args, node } => suggest::run(&args, &node),
         Command::Packs(args) => packs::run(&args),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),

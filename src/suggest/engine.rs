@@ -63,11 +63,13 @@ impl<'a> Engine<'a> {
     fn run(&self) -> Vec<Suggestion> {
         let mut candidates: Vec<Vec<Candidate>> = vec![Vec::new(); self.olds.len()];
         self.by_title(&mut candidates);
+        self.weigh_days(&mut candidates);
         let seeds = self.seeds(&candidates);
         self.by_rules(&mut candidates, &seeds);
         self.by_told(&mut candidates);
         self.weigh_titles(&mut candidates);
         let folders = self.sure_folders(&candidates);
+        self.weigh_folders(&mut candidates, &folders);
         self.by_folder(&mut candidates, &folders);
         self.by_name(&mut candidates, &folders);
         for list in &mut candidates {
@@ -91,6 +93,8 @@ impl<'a> Engine<'a> {
         // the only page of that title the wrong one.
         let titled = self.old_titles.iter().flatten().count().max(1) as f64;
         let shared = self.old_titles.iter().flatten().filter(|title| often[&title.key()] > 1).count() as f64 / titled;
+        // The titles that are not known have their share in it.
+        let shared = (shared * (self.olds.len() as f64 / titled).min(3.0)).min(0.5);
         let found = alike.iter().flatten().filter(|alike| !alike.equal.is_empty()).count() as f64 / titled;
         let risk = 0.004 + shared * (1.0 - found).max(0.02);
         for (n, alike) in alike.into_iter().enumerate() {
@@ -110,15 +114,16 @@ impl<'a> Engine<'a> {
                 if same_olds > 1 {
                     weight -= 1.0 + 2.0 * f64::from(same_olds).ln();
                 }
-                weight += self.days(n, page, alike.equal_count > 1 || same_olds > 1);
                 candidates[n].push(Candidate { page, weight, reasons: vec![Reason::SameTitle], is_told: false });
             }
-            if let Some((page, likeness)) = alike.best {
+            if let Some((page, likeness, shorter)) = alike.best {
                 let margin = likeness - alike.second;
                 let mut weight = (likeness - 0.75) * 12.0 + (margin - 0.15).min(0.3) * 6.0;
                 weight -= if length < 9 { 1.5 } else { 0.0 };
                 weight -= f64::from(same_olds - 1);
-                weight = weight.min(3.2) + self.days(n, page, false);
+                // Words that are added say less than words that are others.
+                weight += ((shorter - 0.95) * 20.0).clamp(-3.0, 0.5);
+                weight = weight.min(3.2);
                 candidates[n].push(Candidate {
                     page,
                     weight,
@@ -129,26 +134,52 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What days say of a page that was found by its title.
-    fn days(&self, old: usize, page: u32, is_one_of_many: bool) -> f64 {
-        match (self.olds[old].day, self.pages[page as usize].day) {
-            (Some(a), Some(b)) if a.agrees(b) && a.day > 0 && b.day > 0 => {
-                if is_one_of_many {
-                    4.0
-                } else {
-                    2.5
+    /// What days say of pages that were found by their titles: as much as they say where a title leaves no choice.
+    fn weigh_days(&self, candidates: &mut [Vec<Candidate>]) {
+        let kind = |old: &Shape, page: u32| {
+            let (a, b) = (old.day?, self.pages[page as usize].day?);
+            Some(match a.distance(b) {
+                Some(0) => 0,
+                Some(1..=4) => 1,
+                None if a.agrees(b) => 2,
+                _ => 3usize,
+            })
+        };
+        let (mut sure, mut any) = ([0.5f64; 4], [0.5f64; 4]);
+        for (n, list) in candidates.iter().enumerate() {
+            let [only] = list.as_slice() else { continue };
+            if only.reasons != [Reason::SameTitle] || only.weight < 1.5 {
+                continue;
+            }
+            // The same page with the day of another address is what chance would give.
+            let other = &self.olds[(n * 7919 + 13) % self.olds.len()];
+            kind(&self.olds[n], only.page).into_iter().for_each(|kind| sure[kind] += 1.0);
+            kind(other, only.page).into_iter().for_each(|kind| any[kind] += 1.0);
+        }
+        let (all_sure, all_any): (f64, f64) = (sure.iter().sum(), any.iter().sum());
+        let enough = all_sure >= 22.0;
+        let weigh = |kind: usize| {
+            let weight =
+                if enough { (sure[kind] / all_sure / (any[kind] / all_any)).ln() } else { [2.5, 0.0, 1.0, -2.5][kind] };
+            weight.clamp(-4.0, 4.0)
+        };
+        for (old, list) in self.olds.iter().zip(candidates) {
+            for candidate in list {
+                candidate.weight += kind(old, candidate.page).map_or(0.0, weigh);
+            }
+        }
+    }
+
+    /// What columns say of pages that were found by their titles alone.
+    fn weigh_folders(&self, candidates: &mut [Vec<Candidate>], folders: &Folders) {
+        for (old, list) in self.olds.iter().zip(candidates) {
+            for candidate in list {
+                let by_title = |reason: &Reason| matches!(reason, Reason::SameTitle | Reason::AlikeTitle(_));
+                if candidate.reasons.iter().all(by_title) {
+                    let page = &self.pages[candidate.page as usize];
+                    candidate.weight += folders.weight(old, page, candidate.weight > SURE).clamp(-4.0, 2.0);
                 }
             }
-            (Some(a), Some(b)) if a.agrees(b) => 1.0,
-            // Perhaps the day of the move.
-            (Some(_), Some(_)) => {
-                if is_one_of_many {
-                    -4.0
-                } else {
-                    -2.5
-                }
-            }
-            _ => 0.0,
         }
     }
 
@@ -189,7 +220,16 @@ impl<'a> Engine<'a> {
         }
         self.contest(&mut learnt);
         for (_, members, rules) in &learnt {
+            let sure = rules.first().filter(|rule| rule.weight > SURE && rule.rate > 0.3 && rule.slot != NAME);
+            let keys = sure.map(|rule| (rule, self.spaces[rule.space].by_page()));
             for &n in members {
+                if let Some((rule, keys)) = &keys {
+                    for candidate in &mut candidates[n] {
+                        if ground.contradicts(rule, &self.olds[n], keys, candidate.page) {
+                            candidate.weight -= 4.0;
+                        }
+                    }
+                }
                 for rule in rules {
                     let Some(page) = ground.page(rule, &self.olds[n]) else { continue };
                     let weight = ground.weight(rule, &self.olds[n], page);
@@ -209,19 +249,20 @@ impl<'a> Engine<'a> {
     fn contest(&self, learnt: &mut [(&str, Vec<usize>, Vec<Rule>)]) {
         for space in 0..self.spaces.len() {
             let (Kind::Export(..) | Kind::Pages(_)) = self.spaces[space].kind else { continue };
-            let mut claims: Vec<(usize, usize, f64, f64)> = Vec::new();
+            let mut claims: Vec<(usize, usize, f64)> = Vec::new();
             for (family, (_, members, rules)) in learnt.iter().enumerate() {
                 for (rule, found) in
                     rules.iter().enumerate().filter(|(_, rule)| rule.space == space && rule.slot != NAME)
                 {
                     let strength = found.weight + (members.len() as f64).ln() * 0.1;
-                    claims.push((family, rule, strength, found.chance));
+                    claims.push((family, rule, strength));
                 }
             }
             claims.sort_by(|a, b| b.2.total_cmp(&a.2));
             let Some(&(winner, ..)) = claims.first() else { continue };
-            for &(family, rule, _, chance) in &claims[1..] {
-                if family != winner && !twins(learnt[winner].0, learnt[family].0) && chance > 0.2 {
+            for &(family, rule, _) in &claims[1..] {
+                let is_proven = learnt[family].2[rule].lift > PROVEN;
+                if family != winner && !twins(learnt[winner].0, learnt[family].0) && !is_proven {
                     learnt[family].2[rule].weight -= 3.5;
                 }
             }
@@ -289,7 +330,7 @@ impl<'a> Engine<'a> {
         let mut folders = Folders::default();
         for (old, list) in self.olds.iter().zip(candidates) {
             let best = list.iter().max_by(|a, b| a.weight.total_cmp(&b.weight));
-            if let Some(best) = best.filter(|best| best.weight > 3.0) {
+            if let Some(best) = best.filter(|best| best.weight > SURE) {
                 folders.add(old, &self.pages[best.page as usize]);
             }
         }
@@ -421,6 +462,11 @@ fn twins(a: &str, b: &str) -> bool {
         let family = family.rsplit('/').next().unwrap_or(family);
         family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '#').collect()
     };
+    // `ArticleID` is the same for whatever shows an article; `id` is anybody's.
+    let name = |family: &str| family.split('&').find_map(|part| part.strip_suffix("=#")).map(str::to_owned);
+    if name(a).is_some_and(|name_a| name_a.len() > 2 && Some(name_a) == name(b)) {
+        return true;
+    }
     let (a, b) = (plain(a), plain(b));
     let (long, short) = if a.len() >= b.len() { (&a, &b) } else { (&b, &a) };
     let added = long.strip_suffix(short.as_str());
@@ -431,6 +477,10 @@ fn number(id: u64, old: &Shape) -> String {
     if super::shape::is_number(id) { id.to_string() } else { old.stem.clone() }
 }
 
+/// Evidence that needs no prejudice.
+const PROVEN: f64 = 4.0;
+/// What is taken for true when columns are learnt.
+const SURE: f64 = 3.0;
 /// Nothing is surer.
 const SUREST: f64 = 0.999;
 /// What is less likely is not worth a person's time.

@@ -47,6 +47,13 @@ impl Space {
         Space { kind, keys, numbers }
     }
 
+    /// The keys of each page.
+    pub fn by_page(&self) -> HashMap<u32, Vec<u64>, foldhash::fast::FixedState> {
+        let mut pages: Map<u32, Vec<u64>> = Map::default();
+        self.keys.iter().for_each(|(&key, &page)| pages.entry(page).or_default().push(key));
+        pages
+    }
+
     fn page(&self, key: u64, offset: i64) -> Option<u32> {
         let key = if is_number(key) { key.checked_add_signed(offset)? } else { key };
         self.keys.get(&key).copied().filter(|page| *page != AMBIGUOUS)
@@ -112,6 +119,8 @@ pub(super) struct Rule {
     pub offset: i64,
     /// Logarithm of its odds.
     pub weight: f64,
+    /// What of that is evidence, and no prejudice.
+    pub lift: f64,
     /// How many of the addresses are keys.
     pub rate: f64,
     /// How many neighbours are.
@@ -233,6 +242,19 @@ impl Ground<'_> {
         self.spaces[rule.space].page(key(old, rule.slot)?, rule.offset)
     }
 
+    /// Whether the page belongs to another address, by a rule that is sure: its key is in the list, and is not this one's.
+    pub fn contradicts(
+        &self,
+        rule: &Rule,
+        old: &Shape,
+        keys: &HashMap<u32, Vec<u64>, foldhash::fast::FixedState>,
+        page: u32,
+    ) -> bool {
+        let (Some(own), Some(of_page)) = (key(old, rule.slot), keys.get(&page)) else { return false };
+        let own = if is_number(own) { own.checked_add_signed(rule.offset).unwrap_or(own) } else { own };
+        !of_page.contains(&own)
+    }
+
     /// How likely a rule makes a page for an address: a logarithm of odds.
     pub fn weight(&self, rule: &Rule, old: &Shape, page: u32) -> f64 {
         let shape = &self.pages[page as usize];
@@ -290,17 +312,17 @@ impl Ground<'_> {
         let mut weight = self.before(members, slot, space, offset);
         // A whole list of ids has no holes: then it says nothing that neighbours are keys too.
         let floor = if matches!(space.kind, Kind::Export(..)) { -1.0 } else { -4.0 };
-        weight += surprise(joined.len(), asked as usize, chance).clamp(floor, 9.0);
+        let mut lift = surprise(joined.len(), asked as usize, chance).clamp(floor, 9.0);
         weight += self.range(&sample, slot, space);
 
         let decoys: Vec<(&Shape, u32)> = decoys.iter().filter_map(|(old, page)| Some((*old, (*page)?))).collect();
         let days = self.days(&joined, &decoys);
         if let Some((agreed, of, chance)) = days {
-            weight += surprise(agreed, of, chance).clamp(-2.0, 8.0);
+            lift += surprise(agreed, of, chance).clamp(-2.0, 8.0);
         }
         let folders = self.folders(&joined);
         if let Some((agreed, of, chance)) = self.columns(&folders, &joined, &decoys) {
-            weight += surprise(agreed, of, chance).clamp(-2.0, 8.0);
+            lift += surprise(agreed, of, chance).clamp(-2.0, 8.0);
         }
         let (mut right, mut wrong) = (0.0, 0.0);
         for seed in seeds {
@@ -311,13 +333,15 @@ impl Ground<'_> {
                 None => {}
             }
         }
-        weight += (f64::min(right, 20.0) * 3.5 - f64::min(wrong, 40.0) * 3.5).clamp(-20.0, 15.0);
+        lift += (f64::min(right, 20.0) * 3.5 - f64::min(wrong, 40.0) * 3.5).clamp(-20.0, 15.0);
+        weight += lift;
         let days = days.map(|(agreed, of, chance)| ((agreed as f64 + 1.0) / (of as f64 + 2.0), chance));
         (weight > LEAST).then(|| Rule {
             space: number,
             slot,
             offset,
             weight,
+            lift,
             rate,
             chance,
             days,

@@ -35,6 +35,12 @@ impl Day {
         fits.then_some(Day { year: year as u16, month: month as u8, day: day as u8 })
     }
 
+    /// How many days lie between them, about; nothing where one of them is only a month.
+    pub(super) fn distance(self, other: Self) -> Option<u32> {
+        let count = |day: Self| u32::from(day.year) * 372 + u32::from(day.month) * 31 + u32::from(day.day);
+        (self.day > 0 && other.day > 0).then(|| count(self).abs_diff(count(other)))
+    }
+
     /// Whether both say the same, as far as both say it.
     pub(super) fn agrees(self, other: Self) -> bool {
         (self.year, self.month) == (other.year, other.month)

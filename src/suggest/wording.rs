@@ -71,6 +71,22 @@ impl Wording {
         if all == 0 { 0.0 } else { 2.0 * f64::from(same) / all as f64 }
     }
 
+    /// How much they have in common in the same order: of both together, and of the shorter one.
+    pub fn order(&self, other: &Wording) -> (f64, f64) {
+        let (a, b): (Vec<char>, Vec<char>) = (self.text.chars().collect(), other.text.chars().collect());
+        let mut row = vec![0u32; b.len() + 1];
+        for x in &a {
+            let mut corner = 0;
+            for (n, y) in b.iter().enumerate() {
+                let above = row[n + 1];
+                row[n + 1] = if x == y { corner + 1 } else { above.max(row[n]) };
+                corner = above;
+            }
+        }
+        let common = f64::from(row[b.len()]);
+        (2.0 * common / (a.len() + b.len()).max(1) as f64, common / a.len().min(b.len()).max(1) as f64)
+    }
+
     /// Whether they name the same numbers.
     pub fn same_numbers(&self, other: &Wording) -> bool {
         self.numbers == other.numbers
@@ -100,8 +116,8 @@ pub(super) struct Alike {
     /// Those with exactly the same title; at most [`MOST_EQUAL`], and how many there are.
     pub equal: Vec<u32>,
     pub equal_count: usize,
-    /// The best of the others that names the same numbers, and how alike it is.
-    pub best: Option<(u32, f64)>,
+    /// The best of the others that names the same numbers, how alike it is, and how much of the shorter title is in both.
+    pub best: Option<(u32, f64, f64)>,
     /// How alike the next is, whatever its numbers.
     pub second: f64,
 }
@@ -160,17 +176,17 @@ impl<'a> Index<'a> {
             })
             .collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let Some(at) = scored.iter().position(|(_, _, same)| *same) else { return alike };
-        let (likeness, number, _) = scored[at];
-        alike.best = Some((number, likeness));
         // Those with other numbers are other announcements of the kind: they are no rivals.
-        alike.second = scored
-            .iter()
-            .skip(at + 1)
-            .filter(|(_, _, same)| *same)
-            .map(|(likeness, ..)| *likeness)
-            .next()
-            .unwrap_or(0.0);
+        scored.retain(|(_, _, same)| *same);
+        scored.truncate(4);
+        let ordered = scored.iter().filter_map(|&(likeness, number, _)| {
+            let (both, shorter) = wording.order(self.all[number as usize].as_ref()?);
+            Some((likeness.min(both), number, shorter))
+        });
+        let mut ordered: Vec<(f64, u32, f64)> = ordered.collect();
+        ordered.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        alike.best = ordered.first().map(|&(likeness, number, shorter)| (number, likeness, shorter));
+        alike.second = ordered.get(1).map_or(0.0, |(likeness, ..)| *likeness);
         alike
     }
 }
@@ -306,7 +322,7 @@ mod tests {
         let all = wordings(titles.iter().map(|title| Some(*title)));
         let index = Index::new(&all);
         let alike = index.alike(&one("县教育局关于做好2018年秋季招生工作通知"));
-        assert_eq!(alike.best.map(|(n, _)| n), Some(1));
+        assert_eq!(alike.best.map(|(n, ..)| n), Some(1));
         assert!(alike.second < 0.5);
         assert_eq!(index.alike(&one("关于做好2019年秋季招生工作的通知")).best, None);
         index.alike(&one(&"长".repeat(10_000)));

@@ -43,6 +43,7 @@ mod relay;
 mod replay;
 mod schema;
 mod serve;
+mod suggest;
 mod tls_files;
 mod traces;
 mod url;
