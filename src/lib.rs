@@ -33,4 +33,5 @@ pub mod suggest;
 pub mod telemetry;
 pub mod tls;
 pub mod url;
+pub mod verify;
 pub mod waves;

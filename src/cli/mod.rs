@@ -27,6 +27,7 @@ mod serve;
 mod status;
 mod suggest;
 mod upgrade;
+mod verify;
 
 use self::admin::client::AdminArgs;
 use crate::config::{Address, Listen, parse_date};
@@ -201,6 +202,18 @@ enum Command {
     /// of hits. A page that did not open within 15 seconds in 5 % or more of a week's visits fails the checklist outright: VETO,
     /// and exit code 1. Visits that were missed are no failures.
     Monitor(monitor::Asked),
+    /// Follow the targets of sites and say which are dead, lead astray, or show signs of a hijack.
+    ///
+    /// Asks for each target of mappings, homes, rules and fallbacks (of rules that make targets from what was asked: for URLs
+    /// that were asked for in the last 90 days), slowly, and only where robots.txt allows it. What was found is kept in the
+    /// database of gateway.toml ([hits] database), for metrics and the report.
+    #[command(after_long_help = verify::MORE)]
+    Verify {
+        #[command(flatten)]
+        args: Box<verify::Args>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -318,6 +331,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Export { node, args } => export::run(&node, &args),
         Command::Status { node, asked } => status::run(&node, &asked),
         Command::Monitor(asked) => monitor::run(asked),
+        Command::Verify { args, node } => verify::run(&args, &node),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

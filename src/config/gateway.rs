@@ -28,6 +28,7 @@ use super::request_rule;
 use super::site::host_patterns;
 use super::syntax::drop_echoes;
 use super::traces::TraceSettings;
+use super::verify::{self, VerifySettings};
 use super::waf::WafBounds;
 use crate::model::HostPattern;
 
@@ -104,6 +105,8 @@ pub struct Gateway {
     pub hits: HitsSettings,
     /// How homes and platforms are visited.
     pub monitor: MonitorSettings,
+    /// How targets are followed.
+    pub verify: VerifySettings,
     /// How requests are traced.
     pub traces: TraceSettings,
     /// Whether some platforms or allowed targets were faulty and left out: what routes do with them can't be judged.
@@ -274,6 +277,7 @@ impl Gateway {
             access_log,
             hits,
             monitor,
+            verify: reader.verify(folder),
             traces,
             lost_targets: reader.lost_targets,
         };
@@ -418,6 +422,10 @@ impl Gateway {
                 None => return absent(key, out),
             },
             ("monitor", name) => match self.monitor.knob(name) {
+                Some(value) => value,
+                None => return absent(key, out),
+            },
+            ("verify", name) => match self.verify.knob(name) {
                 Some(value) => value,
                 None => return absent(key, out),
             },
@@ -597,6 +605,20 @@ impl<'a> Reader<'a> {
         let (patterns, faults) = host_patterns(&self.texts("guard", "frozen"), self.file);
         self.faults.extend(faults);
         patterns
+    }
+
+    fn verify(&mut self, folder: &Path) -> VerifySettings {
+        let settings = verify::read(self.top, self.default_top, folder);
+        let has_list = self.find("guard", |table| table.text("frozen-file")).is_some();
+        let own = self.top.table("verify").and_then(|table| table.value.bool("freeze"));
+        match own.filter(|_| settings.freeze && !has_list) {
+            Some(at) => {
+                let fault = self.file.error("bad-value", at.span, "there is no list that hosts could be written into");
+                self.faults.push(fault.hint("name a file as [guard] frozen-file"));
+                VerifySettings { freeze: false, ..settings }
+            }
+            None => settings,
+        }
     }
 
     fn guard(&mut self, folder: &Path) -> GuardSettings {

@@ -15,6 +15,7 @@ use super::monitor::MONITOR;
 use super::platform::Balance;
 use super::serving::{CACHE, HEADERS};
 use super::traces::TRACES;
+use super::verify::VERIFY;
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
@@ -521,6 +522,12 @@ pub const GATEWAY: &[Key] = &[
         Kind::Table(MONITOR),
         "",
         "How homes and platforms are visited, to see whether they open: by the checklist's rule a home page that does not open within 15 seconds in 5 % or more of a week's visits fails the site.",
+    ),
+    key(
+        "verify",
+        Kind::Table(VERIFY),
+        "",
+        "How `waypost verify` follows the targets of sites, to see whether they still answer, and with what.",
     ),
     key(
         "traces",

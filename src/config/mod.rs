@@ -45,6 +45,7 @@ mod serving;
 mod stamp;
 mod syntax;
 mod traces;
+mod verify;
 mod waf;
 
 pub use acme::{AcmeLimits, AcmeSettings, Challenge};
@@ -72,4 +73,5 @@ pub use serving::{CacheRules, Serving};
 pub use site::{CensusRow, Layer, Place, Site};
 pub(crate) use stamp::Stamp;
 pub use traces::TraceSettings;
+pub use verify::VerifySettings;
 pub use waf::{AtBound, BadExclusion, Exclusion, Mode, WafBounds, WafSettings};

@@ -227,6 +227,22 @@ const MIGRATIONS: &[&[&str]] = &[
         PRIMARY KEY (day, page, family, result)
     ) WITHOUT ROWID",
     ],
+    // What verification knows of targets; `due` is the run that still has to look at one, `run` the last that did.
+    &[
+        "CREATE TABLE verify_runs (
+            run BIGINT NOT NULL PRIMARY KEY, question TEXT NOT NULL, started BIGINT NOT NULL, beat BIGINT NOT NULL,
+            ended BIGINT NOT NULL, targets BIGINT NOT NULL
+        )",
+        "CREATE TABLE verify_targets (
+            host TEXT NOT NULL, url TEXT NOT NULL, site TEXT NOT NULL,
+            due BIGINT NOT NULL, run BIGINT NOT NULL, checked BIGINT NOT NULL, source TEXT NOT NULL,
+            findings BIGINT NOT NULL, detail TEXT NOT NULL, status BIGINT NOT NULL, hops BIGINT NOT NULL,
+            landing TEXT NOT NULL, title TEXT NOT NULL, millis BIGINT NOT NULL,
+            PRIMARY KEY (host, url, site)
+        ) WITHOUT ROWID",
+        "CREATE INDEX verify_targets_due ON verify_targets (due, host, url)",
+        "CREATE INDEX verify_targets_of_site ON verify_targets (site, findings)",
+    ],
 ];
 
 /// For SQLite. A write-ahead log, so that readers and the gateway don't wait for each other; a commit is on the disk when

@@ -30,7 +30,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use self::resolve::{Family, Resolve};
 pub use self::robots::Permission;
@@ -268,22 +268,34 @@ impl Robot {
     /// Whether the host's `robots.txt` lets this robot ask for a URL. It is fetched once for each origin, at the host's
     /// pace, and forgotten after a day. A `Crawl-delay` in it becomes the pace, if it is slower.
     pub async fn permission(&self, url: &Url) -> Permission {
-        let Some(host) = url.host_str().filter(|_| is_web(url)) else { return Permission::Refused };
+        match self.rules(url).await {
+            Some(rules) => rules.permission(&url[::url::Position::BeforePath..::url::Position::AfterQuery]),
+            None => Permission::Refused,
+        }
+    }
+
+    /// Why `robots.txt` could not be had, where [`Robot::permission`] is unknown because nobody answered; none if the server
+    /// did, with an error. It is asked again after a minute.
+    pub async fn silence(&self, url: &Url) -> Option<Fault> {
+        self.rules(url).await?.silence().cloned()
+    }
+
+    async fn rules(&self, url: &Url) -> Option<Arc<Rules>> {
+        let host = url.host_str().filter(|_| is_web(url))?;
         let cell = self.shared.rules.cell(url);
-        let mut is_new = false;
-        let rules = cell.get_or_init(|| async {
-            is_new = true;
+        let is_new = cell.get().is_none();
+        let ask = || async {
             let rules = self.fetch_rules(url).await;
             if let Some(delay) = rules.delay() {
                 self.shared.pace.slow_down(host, delay);
             }
             Arc::new(rules)
-        });
-        let rules = rules.await.clone();
+        };
+        let rules = cell.get_or_init(ask).await.clone();
         if is_new {
             self.shared.rules.weigh(url, &cell);
         }
-        rules.permission(&url[::url::Position::BeforePath..::url::Position::AfterQuery])
+        Some(rules)
     }
 
     /// Reads `robots.txt` as RFC 9309, 2.3.1 wants it: up to five redirects, 4xx allows everything, 5xx and silence nothing.
@@ -292,16 +304,19 @@ impl Robot {
         let Ok(mut at) = url.join("/robots.txt") else { return Rules::nothing_refused() };
         for _ in 0..=5 {
             let page = match self.get(&at, &limits).await {
+                Err(fault) if fault.is_passing() => {
+                    sleep(RETRY).await;
+                    self.get(&at, &limits).await
+                }
+                answer => answer,
+            };
+            let page = match page {
                 Ok(page) => page,
-                Err(fault) if fault.is_passing() => match self.get(&at, &limits).await {
-                    Ok(page) => page,
-                    Err(_) => return Rules::unreachable(),
-                },
-                Err(_) => return Rules::unreachable(),
+                Err(fault) => return Rules::unreachable(Some(fault)),
             };
             match page.status {
                 200..=299 => return Rules::parse(&page.body, ROBOT_NAME),
-                500..=599 => return Rules::unreachable(),
+                500..=599 => return Rules::unreachable(None),
                 _ => {}
             }
             match page.location(&at) {
@@ -318,6 +333,9 @@ impl Robot {
 fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host()
 }
+
+/// What passes by itself may have passed after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How `robots.txt` calls this robot.
 pub const ROBOT_NAME: &str = "waypost";

@@ -80,10 +80,14 @@ impl Resolver {
     pub async fn addresses(&self, url: &Url, family: Family) -> Result<Vec<SocketAddr>, Fault> {
         let port = url.port_or_known_default().ok_or(Fault::Url)?;
         let name = url.host_str().ok_or(Fault::Url)?;
-        let fits = |fixed: &&Resolve| fixed.port == port && (fixed.host == name || fixed.host == "*");
-        let mut fixed = self.fixed.iter().filter(fits).map(|fixed| fixed.address).peekable();
-        let all: Vec<SocketAddr> = if fixed.peek().is_some() {
-            fixed.collect()
+        let fixed = |host: &str| -> Vec<SocketAddr> {
+            let fits = self.fixed.iter().filter(|fixed| fixed.port == port && fixed.host == host);
+            fits.map(|fixed| fixed.address).collect()
+        };
+        // Who is named is meant rather than anybody.
+        let named = [fixed(name), fixed("*")].into_iter().find(|named| !named.is_empty());
+        let all: Vec<SocketAddr> = if let Some(named) = named {
+            named
         } else {
             let ips: Arc<[IpAddr]> = match url.host().ok_or(Fault::Url)? {
                 Host::Ipv4(ip) => Arc::new([ip.into()]),

@@ -8,7 +8,9 @@ use std::{
 use ::url::{Position, Url};
 use memchr::memmem;
 use moka::sync::Cache as Moka;
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
+
+use super::Fault;
 
 /// Whether a URL may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,15 @@ pub enum Permission {
 pub struct Rules {
     rules: Vec<Rule>,
     delay: Option<Duration>,
-    is_unreachable: bool,
+    unreachable: Option<Unreachable>,
+}
+
+/// The file could not be had.
+#[derive(Debug)]
+struct Unreachable {
+    since: Instant,
+    /// None if the server answered, with an error of its own.
+    fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -43,9 +53,19 @@ impl Rules {
         Rules::default()
     }
 
-    /// The file could not be had.
-    pub fn unreachable() -> Self {
-        Rules { is_unreachable: true, ..Rules::default() }
+    /// The file could not be had: there was no answer, or an error of the server's.
+    pub fn unreachable(fault: Option<Fault>) -> Self {
+        Rules { unreachable: Some(Unreachable { since: Instant::now(), fault }), ..Rules::default() }
+    }
+
+    /// Why there was no answer.
+    pub(super) fn silence(&self) -> Option<&Fault> {
+        self.unreachable.as_ref()?.fault.as_ref()
+    }
+
+    /// Whether it is time to ask again.
+    fn is_stale(&self) -> bool {
+        self.unreachable.as_ref().is_some_and(|unreachable| unreachable.since.elapsed() > AGAIN)
     }
 
     /// Reads a file for the robot of a name. What it can't read of it is left out.
@@ -85,7 +105,7 @@ impl Rules {
             }
         }
         let Group { rules, delay, .. } = if own.is_there { own } else { general };
-        Rules { rules, delay, is_unreachable: false }
+        Rules { rules, delay, unreachable: None }
     }
 
     /// Whether a path with its query may be asked for: the longest rule that fits decides; of two, the one that allows.
@@ -93,7 +113,7 @@ impl Rules {
         if path == "/robots.txt" {
             return Permission::Granted;
         }
-        if self.is_unreachable {
+        if self.unreachable.is_some() {
             return Permission::Unknown;
         }
         let path = normal(path.as_bytes());
@@ -217,7 +237,15 @@ impl Cache {
 
     /// Where what an origin says stands, or will.
     pub fn cell(&self, url: &Url) -> Cell {
-        self.origins().get_with(url[..Position::BeforePath].into(), Cell::default)
+        let origin: Arc<str> = url[..Position::BeforePath].into();
+        let cell = self.origins().get_with(origin.clone(), Cell::default);
+        if !cell.get().is_some_and(|rules| rules.is_stale()) {
+            return cell;
+        }
+        // Who comes at the same moment may ask too: the pace holds for both.
+        let fresh = Cell::default();
+        self.origins().insert(origin, fresh.clone());
+        fresh
     }
 
     /// Its file has come: from now on it takes room.
@@ -235,6 +263,9 @@ const MOST_BYTES: usize = 64 << 10;
 
 /// Bytes for the rules of all origins.
 pub const KEPT: u64 = 64 << 20;
+
+/// How long it is believed that a server does not answer.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How long they are believed (RFC 9309, 2.4: not longer than a day).
 const FRESH: Duration = Duration::from_secs(86_400);
@@ -285,6 +316,6 @@ mod tests {
         let many = format!("User-agent: *\n{}", "Disallow: /aaaaaaaaaaaaaaaa*aaaaaaaaaa*a\n".repeat(20_000));
         let rules = Rules::parse(many.as_bytes(), "waypost");
         assert_eq!(rules.rules.len(), MOST_RULES);
-        assert_eq!(Rules::unreachable().permission("/"), Permission::Unknown);
+        assert_eq!(Rules::unreachable(None).permission("/"), Permission::Unknown);
     }
 }

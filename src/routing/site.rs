@@ -8,7 +8,7 @@ use crate::model::{HostPattern, Https, Lifecycle, RedirectStatus, Rewriting, Sou
 use crate::url::{Canonical, Canonicalizer, Form};
 
 use super::hosts::HostSet;
-use super::mappings::MappingTable;
+use super::mappings::{HitAction, MappingTable};
 use super::rules::RuleSet;
 
 /// Everything that decides a site's requests. Immutable; shared by every snapshot in which its files are the same.
@@ -147,6 +147,46 @@ impl SiteTable {
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()
+    }
+
+    /// Each target that does not depend on what is asked, with the line that names it; some more than once: home, mappings with
+    /// what they suggest where a page is gone, rules and the fallback.
+    pub fn each_target<'s>(&'s self, mut tell: impl FnMut(&'s str, Option<Source<'s>>)) {
+        if let Some(home) = self.home.as_ref().filter(|_| !self.home_refused) {
+            tell(home.as_str(), self.source(self.home_line));
+        }
+        for (_, line, action) in self.mappings.iter() {
+            match action {
+                HitAction::Redirect { to, .. } | HitAction::Gone { suggest: Some(to), .. } => {
+                    tell(to, self.mapping_source(line));
+                }
+                HitAction::Refused { .. } | HitAction::Gone { suggest: None, .. } => {}
+            }
+        }
+        for (template, line) in self.redirects() {
+            if let Some(to) = template.literal() {
+                tell(to, self.source(line));
+            }
+        }
+    }
+
+    /// Whether it has targets that depend on what is asked.
+    pub fn makes_targets(&self) -> bool {
+        self.redirects().any(|(template, _)| template.literal().is_none())
+    }
+
+    /// Templates of what rules and the fallback redirect to, as far as the policy allows it.
+    fn redirects(&self) -> impl Iterator<Item = (&Template, Line)> {
+        let rules = self.rule_actions.iter().map(|rule| match &rule.action {
+            Action::Redirect(redirect) => Some((redirect, rule.line)),
+            _ => None,
+        });
+        let fallback = match &self.fallback {
+            FallbackAction::Redirect(redirect) => Some((redirect, self.fallback_line)),
+            _ => None,
+        };
+        let all = rules.chain([fallback]).flatten();
+        all.filter(|(redirect, _)| redirect.refused.is_none()).map(|(redirect, line)| (&redirect.to, line))
     }
 
     /// The host that stands for the site: its first exact one.

@@ -47,3 +47,4 @@ mod suggest;
 mod tls_files;
 mod traces;
 mod url;
+mod verify;

@@ -3,7 +3,7 @@
 mod command;
 mod gateway;
 mod kill;
-mod postgres;
+pub mod postgres;
 mod sqlite;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -175,14 +175,14 @@ fn days_become_months_once(server: &Server) {
 }
 
 /// A server of the test's own.
-struct Server {
+pub struct Server {
     folder: TempDir,
     programs: PathBuf,
 }
 
 impl Server {
     /// None if there is no PostgreSQL.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let versions = fs::read_dir(PROGRAMS).ok()?.filter_map(Result::ok);
         let programs = versions.map(|version| version.path().join("bin")).find(|bin| bin.join("initdb").is_file())?;
         let server = Server { folder: tempfile::tempdir().unwrap(), programs };
@@ -239,7 +239,7 @@ impl Server {
     }
 
     /// A new database, and settings to count there.
-    fn database(&self, name: &str) -> HitsSettings {
+    pub fn database(&self, name: &str) -> HitsSettings {
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
         let url = format!("postgres://postgres@localhost/{name}?host={}", self.folder.path().display());
         settings(HitsDatabase::Postgres { url, password: None })
