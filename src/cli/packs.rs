@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::output::print;
 use crate::packs::{self, Kind, Own, Pack};
 
+mod detect;
+
 /// What is asked.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -17,10 +19,24 @@ pub(super) struct Args {
     /// Print as JSON.
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say which systems sites ran, by access logs of the old servers or lists of URLs.
+    ///
+    /// Lists have a URL a line (whole, as host/path, or paths alone), or are CSV with one in a column. For each host: its
+    /// system or `unknown`, how sure that is, the evidence, and rules to begin with. Exit code 1: a file can't be read.
+    Detect(detect::Args),
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Detect(args)) = &args.command {
+        return detect::run(args);
+    }
     let Some(name) = &args.name else {
         return if args.json {
             let all: Vec<Value> = packs::all().iter().map(as_json).collect();

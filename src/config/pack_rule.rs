@@ -16,7 +16,7 @@ use crate::url::Canonicalizer;
 pub(super) const PACK_KEYS: [&str; 8] = ["prefix", "under", "hosts", "article", "column", "file", "search", "page"];
 
 /// Keys that mean nothing beside `pack`.
-const FOREIGN: [&str; 6] = ["from", "regex", "text", "type", "path", "query"];
+const FOREIGN: [&str; 5] = ["from", "regex", "text", "type", "path"];
 
 /// What a `[[rule]]` says of where a pack's pages go.
 struct Given<'t> {
@@ -61,7 +61,9 @@ pub(super) fn expand(
             }
         }
     }
-    if rules.is_empty() {
+    // A defaults.toml means sites that have hosts, and a site may have lost its own.
+    let may_be_empty = given.pack.needs_no_target() && (file != 0 || out.lost.hosts);
+    if rules.is_empty() && !may_be_empty {
         let message = format!("the pack `{}` is given nowhere to go", given.pack.name);
         let shapes: Vec<String> = given.pack.shapes().iter().map(|shape| format!("`{shape}`")).collect();
         let hint = match given.pack.needs_no_target() {
@@ -179,10 +181,11 @@ fn one(
         }
     };
     let status = table.status("status").map_or(status, |at| *at.value);
+    let keep_query = pack_rule.query == "keep" || rule::keep_query(table);
     let leaving = table.bool("leaving").is_some_and(|at| *at.value);
     let redirect = |out: &mut Builder<'_>, text: &str, at: &At<&String>| match Template::target(text, &pattern.captures)
     {
-        Ok((to, host)) => Some(Action::Redirect { to, host, status, keep_query: pack_rule.query == "keep", leaving }),
+        Ok((to, host)) => Some(Action::Redirect { to, host, status, keep_query, leaving }),
         Err(faults) => {
             out.faults_in(*file, at, faults);
             None

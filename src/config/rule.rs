@@ -324,7 +324,7 @@ fn sure(mut faults: Vec<Fault>, captures_known: bool) -> Vec<Fault> {
     faults
 }
 
-fn keep_query(table: &Table) -> bool {
+pub(super) fn keep_query(table: &Table) -> bool {
     table.text("query").is_some_and(|at| at.value == "keep")
 }
 

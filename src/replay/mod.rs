@@ -2,7 +2,7 @@
 //!
 //! Owns: the formats of logs ([`mod@format`]), the counting ([`Report`]) and the comparison of two trees of routes. Each request is
 //! read, admitted and decided by the functions that traffic takes ([`judge`]), so what is counted here is what serving the
-//! same requests would have counted.
+//! same requests would have counted. [`families`] says which systems sites ran on, by the same logs.
 //!
 //! Never does: network, answering, writing files.
 //!
@@ -13,6 +13,7 @@
 //! Called by: `cli`.
 
 pub mod coverage;
+pub mod families;
 pub mod format;
 pub mod judge;
 

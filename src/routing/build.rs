@@ -15,7 +15,7 @@ use crate::url::{Canonical, Canonicalizer, Form, UrlSettings};
 
 use super::hosts::{HostSet, previewed};
 use super::mappings::{AddError, HitAction, MappingTable, MappingTableBuilder};
-use super::rules::RuleSet;
+use super::rules::{Compiled, RuleSet};
 use super::site::{Action, FallbackAction, Line, LinkTemplates, Redirect, RuleAction, SiteTable};
 
 /// Where redirects may go.
@@ -65,6 +65,7 @@ pub(super) fn build(
     table: Option<&SourceFile>,
     policy: &Policy,
     canonicalizers: &mut Canonicalizers,
+    compiled: &mut Compiled,
     faults: &mut Vec<Diagnostic>,
 ) -> SiteTable {
     let own;
@@ -91,7 +92,7 @@ pub(super) fn build(
         Some((home, place)) => !build.check_target(home.host().as_str(), place),
         None => false,
     };
-    let (rules, rule_actions) = build.rules();
+    let (rules, rule_actions) = build.rules(compiled);
     let fallback = build.fallback();
     let mappings = table.map_or_else(MappingTable::default, |file| build.mappings(file));
     let canonicalizer = build.canonicalizer;
@@ -205,12 +206,12 @@ impl Build<'_> {
         }
     }
 
-    fn rules(&mut self) -> (RuleSet, Vec<(bool, RuleAction)>) {
+    fn rules(&mut self, compiled: &mut Compiled) -> (RuleSet, Vec<(bool, RuleAction)>) {
         let site = self.site;
         let mut rules: Vec<&config::Rule> = site.rules.iter().collect();
         let set = loop {
-            let patterns: Vec<_> = rules.iter().map(|rule| &rule.pattern).collect();
-            match RuleSet::compile(&patterns) {
+            let patterns: Vec<_> = rules.iter().map(|rule| (&rule.pattern, rule.pack.is_some())).collect();
+            match RuleSet::compile_with(&patterns, compiled) {
                 Ok(set) => break set,
                 Err((number, _)) => {
                     let place = &rules.remove(number).place;

@@ -16,6 +16,7 @@ use super::build::{Canonicalizers, Policy, build, implicit_targets};
 use super::folder::{is_defaults, is_route_file, is_site, read_layer, read_table, scan, table_name};
 use super::frozen::FrozenList;
 use super::lint::lint;
+use super::rules::Compiled;
 use super::shadow::Automata;
 use super::site::SiteTable;
 use super::snapshot::Snapshot;
@@ -41,6 +42,7 @@ pub struct Loader {
     policy: Policy,
     canonicalizers: Canonicalizers,
     automata: Automata,
+    compiled: Compiled,
     loose: Vec<Diagnostic>,
 }
 
@@ -132,6 +134,7 @@ impl Loader {
             policy: Policy::default(),
             canonicalizers: Canonicalizers::default(),
             automata: Automata::default(),
+            compiled: Compiled::default(),
             loose: Vec::new(),
         }
     }
@@ -406,7 +409,8 @@ impl Loader {
             }
             None => None,
         };
-        let table = build(site, file.as_deref(), &self.policy, &mut self.canonicalizers, &mut state.faults);
+        let table =
+            build(site, file.as_deref(), &self.policy, &mut self.canonicalizers, &mut self.compiled, &mut state.faults);
         (!table.hosts.is_empty()).then_some(table)
     }
 

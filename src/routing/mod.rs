@@ -29,6 +29,7 @@ pub(crate) use folder::scan;
 pub use hosts::HostSet;
 pub use loader::{LoadReport, Loader};
 pub use mappings::{Hit, HitAction, MappingTable, MappingTableBuilder};
+pub(crate) use rules::RuleScratch;
 pub use rules::RuleSet;
 pub use site::SiteTable;
 pub use snapshot::Snapshot;

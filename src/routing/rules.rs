@@ -5,8 +5,10 @@
 //! caller's scratch, so that nothing is locked or allocated per request once that has grown.
 
 use std::{
+    collections::HashMap,
     ops::Range,
     panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
 };
 
 use regex_automata::{
@@ -24,8 +26,19 @@ use crate::url::{Canonical, MAX_TARGET};
 pub struct RuleSet {
     matchers: Vec<Matcher>,
     /// Absent when there are so few rules that trying each is cheaper.
-    automaton: Option<Box<PathAutomaton>>,
+    automaton: Option<Arc<PathAutomaton>>,
 }
+
+/// Expressions of packs' rules, compiled: many sites have the same, and compiling takes most of the time of a load.
+#[derive(Debug, Default)]
+pub(super) struct Compiled {
+    one: HashMap<String, backtrack::BoundedBacktracker>,
+    sets: HashMap<Vec<String>, Arc<PathAutomaton>>,
+}
+
+/// How many expressions, and how many sets of them, are kept.
+const MAX_KEPT: usize = 4096;
+const MAX_SETS: usize = 512;
 
 /// Up to this many rules are tried one after the other.
 const FEW: usize = 4;
@@ -44,6 +57,9 @@ const NFA_LIMIT: usize = 1 << 20;
 /// States of one rule's regular expression. States times bytes of the longest path bound the steps of a match, and at
 /// one bit each its working space (30 MB), whatever a client sends.
 const MAX_STATES: usize = 10_000;
+
+/// Compiles an expression.
+type Compile<'c> = dyn FnMut(&str) -> Result<backtrack::BoundedBacktracker, String> + 'c;
 
 #[derive(Debug)]
 struct Matcher {
@@ -85,17 +101,39 @@ impl RuleSet {
     /// # Errors
     /// The number of the pattern (or the last one, if only all of them together are too large) and what is wrong.
     pub fn compile(patterns: &[&Pattern]) -> Result<Self, (usize, String)> {
+        let patterns: Vec<(&Pattern, bool)> = patterns.iter().map(|pattern| (*pattern, false)).collect();
+        Self::compile_with(&patterns, &mut Compiled::default())
+    }
+
+    /// As [`RuleSet::compile`]; the flag says which patterns other sites are likely to have too.
+    pub(super) fn compile_with(
+        patterns: &[(&Pattern, bool)],
+        compiled: &mut Compiled,
+    ) -> Result<Self, (usize, String)> {
         let mut matchers = Vec::with_capacity(patterns.len());
-        for (number, pattern) in patterns.iter().enumerate() {
-            matchers.push(Matcher::compile(pattern).map_err(|error| (number, error))?);
+        for (number, (pattern, is_common)) in patterns.iter().enumerate() {
+            let mut compile = |regex: &str| if *is_common { compiled.backtracker(regex) } else { backtracker(regex) };
+            matchers.push(Matcher::compile(pattern, &mut compile).map_err(|error| (number, error))?);
         }
         let automaton = if patterns.len() > FEW {
-            let paths: Vec<&str> = patterns.iter().map(|pattern| pattern.path.as_str()).collect();
-            Some(Box::new(PathAutomaton::build(&paths).map_err(|error| (patterns.len() - 1, error))?))
+            let paths: Vec<&str> = patterns.iter().map(|(pattern, _)| pattern.path.as_str()).collect();
+            let is_common = patterns.iter().any(|(_, is_common)| *is_common);
+            let built = if is_common { compiled.set(&paths) } else { PathAutomaton::build(&paths).map(Arc::new) };
+            Some(built.map_err(|error| (patterns.len() - 1, error))?)
         } else {
             None
         };
         Ok(RuleSet { matchers, automaton })
+    }
+
+    /// Tells the number of each rule that matches, in order.
+    pub(crate) fn each_match(&self, url: &Canonical, scratch: &mut RuleScratch, mut found: impl FnMut(usize)) {
+        self.begin(url, scratch);
+        let mut from = 0;
+        while let Some(number) = self.next_match(from..self.len(), url, scratch) {
+            found(number);
+            from = number + 1;
+        }
     }
 
     /// How many rules there are.
@@ -135,6 +173,34 @@ impl RuleSet {
             }
         }
         None
+    }
+}
+
+impl Compiled {
+    fn backtracker(&mut self, regex: &str) -> Result<backtrack::BoundedBacktracker, String> {
+        if let Some(known) = self.one.get(regex) {
+            return Ok(known.clone());
+        }
+        if self.one.len() >= MAX_KEPT {
+            self.one.clear();
+        }
+        let new = backtracker(regex)?;
+        self.one.insert(regex.to_owned(), new.clone());
+        Ok(new)
+    }
+
+    fn set(&mut self, paths: &[&str]) -> Result<Arc<PathAutomaton>, String> {
+        let key: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        if let Some(known) = self.sets.get(&key) {
+            return Ok(known.clone());
+        }
+        // Those of sites that are gone, or have other rules now.
+        self.sets.retain(|_, set| Arc::strong_count(set) > 1);
+        let new = Arc::new(PathAutomaton::build(paths)?);
+        if self.sets.len() < MAX_SETS {
+            self.sets.insert(key, new.clone());
+        }
+        Ok(new)
     }
 }
 
@@ -191,11 +257,11 @@ impl PathAutomaton {
 }
 
 impl Matcher {
-    fn compile(pattern: &Pattern) -> Result<Self, String> {
-        let path = backtracker(&pattern.path)?;
+    fn compile(pattern: &Pattern, compile: &mut Compile<'_>) -> Result<Self, String> {
+        let path = compile(&pattern.path)?;
         let info = path.get_nfa().group_info();
         let groups = pattern.captures.iter().map_while(|name| info.to_index(PatternID::ZERO, name)).collect();
-        let query = pattern.query.iter().map(QueryMatcher::compile).collect::<Result<_, _>>()?;
+        let query = pattern.query.iter().map(|test| QueryMatcher::compile(test, compile)).collect::<Result<_, _>>()?;
         Ok(Matcher { path, groups, query, captures: pattern.captures.len() })
     }
 
@@ -216,12 +282,12 @@ impl Matcher {
 }
 
 impl QueryMatcher {
-    fn compile(test: &QueryTest) -> Result<Self, String> {
+    fn compile(test: &QueryTest, compile: &mut Compile<'_>) -> Result<Self, String> {
         let value = match &test.value {
             ValueTest::Present => ValueMatcher::Present,
             ValueTest::Is(text) => ValueMatcher::Is(text.clone()),
             ValueTest::Matches(regex, captures) => {
-                ValueMatcher::Matches { regex: Box::new(backtracker(regex)?), captures: captures.clone() }
+                ValueMatcher::Matches { regex: Box::new(compile(regex)?), captures: captures.clone() }
             }
         };
         Ok(QueryMatcher { key: test.key.clone(), value })

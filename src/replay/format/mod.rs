@@ -7,6 +7,7 @@ mod detect;
 mod json;
 mod moment;
 mod pattern;
+mod urls;
 mod w3c;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub use json::Json;
 pub use moment::Moment;
 pub use pattern::{Pattern, PatternError};
+pub use urls::Urls;
 pub use w3c::Columns;
 
 /// How the lines of a log are written.
@@ -27,6 +29,8 @@ pub enum Format {
     W3c(Columns),
     /// JSON lines of the gateway's own access log.
     Json(Json),
+    /// No log, but a list of URLs.
+    Urls(Urls),
 }
 
 /// What a line says of a request. What it doesn't say is empty.
@@ -92,7 +96,13 @@ impl Format {
             Format::Text(pattern) => pattern.read(line, scratch),
             Format::W3c(columns) => columns.read(line, scratch),
             Format::Json(json) => json.read(line, scratch),
+            Format::Urls(urls) => urls.read(line),
         }
+    }
+
+    /// The format of a list of URLs, if most of the first lines of a file are such.
+    pub fn detect_urls(start: &[u8]) -> Option<Format> {
+        Urls::detect(start).map(Format::Urls)
     }
 
     /// The format of what follows a comment that says so; none if it says nothing of it, or is none.
@@ -115,6 +125,7 @@ impl fmt::Display for Format {
             Format::Text(pattern) => f.write_str(pattern.name()),
             Format::W3c(_) => f.write_str("iis"),
             Format::Json(_) => f.write_str("json"),
+            Format::Urls(_) => f.write_str("urls"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Packs: their examples, what becomes of them in site files, and which of them a site's URLs call for.
 
 mod command;
+mod detect;
 mod examples;
 mod site_files;
 

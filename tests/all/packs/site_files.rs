@@ -112,6 +112,27 @@ fn no_request_chooses_where_the_gate_leads() {
     assert_eq!(found, ["target-not-allowed redirects to `evil.example` are not allowed"]);
 }
 
+/// A defaults.toml may name a pack for all sites below it, also for those that it has nothing to do with.
+#[test]
+fn packs_of_defaults_are_for_those_whom_they_concern() {
+    let folder = folder("");
+    fs::write(folder.path().join("routes/defaults.toml"), "[[rule]]\npack = \"gate-big5\"\n").unwrap();
+    let other = "name = \"y\"\nhosts = [\"*.other.example\"]\nhome = \"https://www.new.example/\"\n";
+    fs::write(folder.path().join("routes/other.toml"), other).unwrap();
+    assert_eq!(load(&folder).1.diagnostics, []);
+    fs::write(folder.path().join("routes/other.toml"), format!("{other}[[rule]]\npack = \"gate-big5\"\n")).unwrap();
+    let codes: Vec<&str> = load(&folder).1.diagnostics.iter().map(|fault| fault.code).collect();
+    assert_eq!(codes, ["bad-pack"]);
+}
+
+#[test]
+fn a_query_may_be_kept() {
+    tests(
+        "[[rule]]\npack = \"eportal\"\ncolumn = \"https://www.new.example/p/{page}\"\nquery = \"keep\"\n",
+        &[("/eportal/ui?pageId=7&currentPage=2", "301 https://www.new.example/p/7?pageId=7&currentPage=2")],
+    );
+}
+
 #[test]
 fn explain_names_the_pack_and_its_line() {
     let folder = folder("[[rule]]\npack = \"gkmlpt\"\nprefix = \"https://www.new.example\"\n");

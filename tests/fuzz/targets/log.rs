@@ -15,6 +15,9 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
+    if let Some(format) = Format::detect_urls(data) {
+        data.split(|&byte| byte == b'\n').for_each(|line| check(&format, line, &mut scratch));
+    }
     // The first line as a format, for those that follow.
     let mut lines = data.split(|&byte| byte == b'\n');
     let pattern = str::from_utf8(lines.next().unwrap_or_default()).ok().and_then(|text| Pattern::parse(text).ok());
@@ -33,7 +36,7 @@ fn check(format: &Format, line: &[u8], scratch: &mut LineScratch) {
             assert!(read.target.len() <= 3 * line.len() + 1);
             let _ = read.moment.seconds();
         }
-        Err(NoLine::Comment) => assert!(line.is_empty() || line[0] == b'#'),
+        Err(NoLine::Comment) => assert!(line.trim_ascii().first().is_none_or(|&byte| byte == b'#')),
         Err(NoLine::NoRequest | NoLine::Unreadable(_)) => {}
     }
 }
