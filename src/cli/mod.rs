@@ -7,7 +7,9 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod admin;
+mod apply;
 mod audit;
+mod census;
 mod certs;
 mod check;
 mod dashboards;
@@ -28,6 +30,7 @@ mod status;
 mod suggest;
 mod upgrade;
 mod verify;
+mod wave;
 
 use self::admin::client::AdminArgs;
 use crate::config::{Address, Listen, parse_date};
@@ -186,6 +189,20 @@ enum Command {
         #[command(flatten)]
         args: export::ExportArgs,
     },
+    /// Turn the survey of sites into site files, and back.
+    #[command(subcommand)]
+    Census(census::Census),
+    /// Say when the sites of a wave move, or take that back; without --phase, show waves and their dates.
+    ///
+    /// Edits `[lifecycle]` in the file of each site to close whose `wave` is NAME, and nothing else of it: comments and layout
+    /// stay. Shows the difference, checks what would come of it, asks, and writes all files or none. Phases then begin by
+    /// themselves, on every node in the same second. --rollback takes the wave's last change back, byte for byte.
+    Wave {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        args: wave::WaveArgs,
+    },
     /// Show how far the consolidation has come: sites by phase, wave and owner, the rate, what is due, overdue and blocked.
     ///
     /// All of it is read from the site files. A site is closed once it is in the phase `redirect` or a later one; the rate is
@@ -319,6 +336,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Replay { args, node } => replay::run(*args, &node),
         Command::Suggest { args, node } => suggest::run(&args, &node),
         Command::Packs(args) => packs::run(&args),
+        Command::Census(census) => census::run(&census),
+        Command::Wave { node, args } => wave::run(&node, &args),
         Command::Import(import) => import::run(import),
         Command::Upgrade { node, admin, json } => upgrade::run(&node, admin, json),
         Command::Purge { node, admin, what } => purge::run(&node, &admin, &what),

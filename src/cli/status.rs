@@ -112,7 +112,7 @@ fn text(found: &Consolidation, asked: &Asked) -> String {
     text + &section("blocked", &["WAVE", "SITE", "NAME", "WHY"], blocked, asked.top)
 }
 
-fn groups<K>(what: &str, groups: &[Group<K>], name: impl Fn(&K) -> String) -> String {
+pub(super) fn groups<K>(what: &str, groups: &[Group<K>], name: impl Fn(&K) -> String) -> String {
     let row = |group: &Group<K>| {
         let Tally { sites, to_close, closed, kept, exempt, .. } = group.tally;
         let next = group
@@ -138,12 +138,14 @@ fn section(title: &str, columns: &[&str], rows: impl ExactSizeIterator<Item = Ve
 }
 
 /// Columns by their widest cell; numbers stand on the right.
-fn table(columns: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(columns: &[&str], rows: Vec<Vec<String>>) -> String {
     let header: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
     let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let is_number =
-        |column: usize| rows.iter().all(|row| row[column].trim_end_matches(" %").bytes().all(|b| b.is_ascii_digit()));
+    let is_number = |column: usize| {
+        rows.iter()
+            .all(|row| row[column] == "-" || row[column].trim_end_matches(" %").bytes().all(|b| b.is_ascii_digit()))
+    };
     let right: Vec<bool> = (0..columns.len()).map(is_number).collect();
     let mut text = String::new();
     for row in [&header].into_iter().chain(&rows) {
@@ -190,7 +192,7 @@ fn tally(tally: &Tally) -> Value {
     })
 }
 
-fn group_json<K: serde::Serialize>(what: &str, group: &Group<K>) -> Value {
+pub(super) fn group_json<K: serde::Serialize>(what: &str, group: &Group<K>) -> Value {
     let mut value = tally(&group.tally);
     value[what] = json!(group.of);
     value["next"] = match group.next {
@@ -208,7 +210,7 @@ fn percent(rate: f64) -> u32 {
 }
 
 /// The local day of a moment.
-fn day(seconds: i64) -> String {
+pub(super) fn day(seconds: i64) -> String {
     let moment = Timestamp::from_second(seconds).unwrap_or_default().to_zoned(TimeZone::system());
     moment.date().to_string()
 }

@@ -44,6 +44,8 @@ pub struct Loader {
     automata: Automata,
     compiled: Compiled,
     loose: Vec<Diagnostic>,
+    /// Texts that are read instead of what files say.
+    supposed: BTreeMap<String, String>,
 }
 
 /// What changed, what is wrong, and how long it took.
@@ -136,7 +138,14 @@ impl Loader {
             automata: Automata::default(),
             compiled: Compiled::default(),
             loose: Vec::new(),
+            supposed: BTreeMap::new(),
         }
+    }
+
+    /// A loader that reads `texts` (TOML, by the path of the file below the folder) as if they were in the folder already, to
+    /// see what would come of them.
+    pub fn supposing(gateway: &Gateway, texts: BTreeMap<String, String>) -> Self {
+        Loader { supposed: texts, ..Loader::new(gateway) }
     }
 
     /// What the guard reads besides settings.
@@ -168,7 +177,9 @@ impl Loader {
     /// Only when the folder itself can't be read; the loader is then as it was.
     pub fn load(&mut self, now: i64, mut progress: impl FnMut(usize, usize)) -> io::Result<(Snapshot, LoadReport)> {
         let start = Instant::now();
-        let files = scan(&self.root, is_route_file)?;
+        let mut files = scan(&self.root, is_route_file)?;
+        let is_read = |name: &&String| is_route_file(name) && !name.split('/').any(|part| part.starts_with('.'));
+        files.extend(self.supposed.keys().filter(is_read).map(|name| (name.clone(), Stamp::UNREADABLE)));
         self.loose.clear();
         self.read_layers(&files);
         let (changed, removed) = self.check_sites(&files);
@@ -246,7 +257,10 @@ impl Loader {
                 continue;
             }
             let role = if is_defaults(name) { Role::Defaults } else { Role::Site };
-            let layer = read_layer(&self.root, name, stamp, role);
+            let layer = match self.supposed.get(name) {
+                Some(text) => Layer::parse(name, text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(), role),
+                None => read_layer(&self.root, name, stamp, role),
+            };
             self.layers.insert(name.clone(), (stamp, Arc::new(layer)));
         }
         for (name, (_, layer)) in &self.layers {

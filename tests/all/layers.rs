@@ -8,8 +8,8 @@ const LAYERS: &[&[&str]] = &[
     &["packs", "config", "guard", "routing", "pages", "telemetry", "dashboards"],
     &["tls", "acme", "cache", "rewrite", "hits", "robot"],
     &[
-        "answer", "relay", "monitor", "door", "reload", "admin", "replay", "verify", "suggest", "census", "waves",
-        "retire", "export", "report",
+        "answer", "relay", "monitor", "door", "reload", "admin", "replay", "verify", "suggest", "edits", "census",
+        "waves", "retire", "export", "report",
     ],
     &["server", "cli"],
 ];
