@@ -27,6 +27,7 @@ pub mod pages;
 pub mod relay;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod rewrite;
 pub mod robot;
 pub mod routing;

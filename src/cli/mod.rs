@@ -24,6 +24,7 @@ mod output;
 mod packs;
 mod purge;
 mod replay;
+mod report;
 mod routes;
 mod serve;
 mod status;
@@ -231,6 +232,17 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Write the report of a week, month or year: one HTML file that needs nothing else, CSV tables, or JSON.
+    ///
+    /// Availability by the checklist's veto rule, load time, traffic, coverage, unmapped URLs, certificates, IPv6, a ranking of owners,
+    /// the progress of waves, and what changed since the last report. It is made from the database of hits, the route files and
+    /// the certificates; the gateway need not run.
+    Report {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        asked: report::Asked,
+    },
     /// Write dashboards for Grafana, alerts for Prometheus, the runbook, and a compose file that starts all around a gateway.
     Dashboards(dashboards::DashboardArgs),
     /// Print the effective gateway.toml, every knob shown.
@@ -351,6 +363,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Status { node, asked } => status::run(&node, &asked),
         Command::Monitor(asked) => monitor::run(asked),
         Command::Verify { args, node } => verify::run(&args, &node),
+        Command::Report { node, asked } => report::run(&node, &asked),
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Config { args } => serve::print_config(&args),
         Command::Schema { format } => {

@@ -58,6 +58,8 @@ pub enum By {
     Site,
     /// Day (`2026-11-23`) or month (`2026-11`).
     Day,
+    /// Month (`2026-11`).
+    Month,
     /// Kind of answer.
     Outcome,
     /// Host that most referrals to a URL came from, on each day; only those referrals count.
@@ -139,6 +141,7 @@ impl Reader {
         let (column, table) = match by {
             By::Site => ("site", Table::Sums),
             By::Day => ("day", Table::Sums),
+            By::Month => (MONTH, Table::Sums),
             By::Outcome => ("outcome", Table::Sums),
             By::Referrer => ("referrer", Table::Urls),
         };
@@ -146,7 +149,7 @@ impl Reader {
             By::Referrer => (REFERRALS, " AND referrer <> ''"),
             _ => (SUM, ""),
         };
-        let order = if by == By::Day { "1" } else { "2 DESC, 1" };
+        let order = if matches!(by, By::Day | By::Month) { "1" } else { "2 DESC, 1" };
         let Filter { text, next } = Filter::new(query, table);
         let sql = format!(
             "SELECT {column}, {sum} FROM {} {text}{filter} GROUP BY {column} ORDER BY {order} LIMIT ${next}",
@@ -155,6 +158,29 @@ impl Reader {
         let rows = self.rows(sql, query, true)?;
         let group = |row: &AnyRow| Ok(Group { name: row.try_get(0)?, sum: sum_of(row, 1)? });
         self.told(rows.iter().map(group).collect())
+    }
+
+    /// Hits added up by two things, in the order of both. Referrers are not known for sums.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn pairs(&mut self, query: &Query<'_>, by: By, and: By) -> Result<Vec<(String, String, Sum)>, HitsError> {
+        let column = |by| match by {
+            By::Site => "site",
+            By::Day => "day",
+            By::Month => MONTH,
+            By::Outcome => "outcome",
+            By::Referrer => "''",
+        };
+        let Filter { text, next } = Filter::new(query, Table::Sums);
+        let sql = format!(
+            "SELECT {}, {}, {SUM} FROM hits_sums {text} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT ${next}",
+            column(by),
+            column(and)
+        );
+        let rows = self.rows(sql, query, true)?;
+        let pair = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?, sum_of(row, 2)?));
+        self.told(rows.iter().map(pair).collect())
     }
 
     /// The URLs with the most hits, by how they were answered.
@@ -263,5 +289,7 @@ fn number(row: &AnyRow, at: usize) -> sqlx::Result<u64> {
 
 const SUM: &str = "CAST(COALESCE(SUM(hits), 0) AS BIGINT), CAST(COALESCE(SUM(hits * unmapped), 0) AS BIGINT),
     CAST(COALESCE(SUM(bots), 0) AS BIGINT)";
+
+const MONTH: &str = "SUBSTR(day, 1, 7)";
 
 const REFERRALS: &str = "CAST(SUM(referrals) AS BIGINT), CAST(SUM(referrals * unmapped) AS BIGINT), CAST(0 AS BIGINT)";

@@ -29,7 +29,7 @@ mod wire;
 pub use self::gauges::Gauges;
 pub use self::history::{DaySum, History, Week};
 pub use self::keeper::Keeper;
-pub use self::page::{Page, pages};
+pub use self::page::{Page, front, pages};
 pub use self::rule::{Tally, Verdict};
 pub use self::schedule::{Due, Rounds, Schedule};
 pub use self::status::{Certificates, FaultyFile, FaultySite, LastReload, Monitor, Status};

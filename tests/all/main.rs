@@ -41,6 +41,7 @@ mod process;
 mod program;
 mod relay;
 mod replay;
+mod report;
 mod schema;
 mod serve;
 mod suggest;

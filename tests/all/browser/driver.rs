@@ -158,6 +158,11 @@ impl Browser {
         self.command("DELETE", "/cookie", &Value::Null);
     }
 
+    /// Asks the browser's developer tools.
+    pub fn devtools(&mut self, name: &str, arguments: &Value) -> Value {
+        self.command("POST", "/goog/cdp/execute", &json!({ "cmd": name, "params": arguments }))
+    }
+
     fn command(&mut self, method: &str, path: &str, body: &Value) -> Value {
         self.try_command(method, path, body).unwrap_or_else(|error| panic!("{method} {path} {body}: {error}"))
     }

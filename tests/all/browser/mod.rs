@@ -20,7 +20,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use self::driver::Browser;
+pub use self::driver::Browser;
 use self::server::{Answer, Server};
 use self::visit::Visit;
 use crate::client::Conn;
