@@ -234,8 +234,8 @@ enum Command {
     },
     /// Write the report of a week, month or year: one HTML file that needs nothing else, CSV tables, or JSON.
     ///
-    /// Availability by the checklist's veto rule, load time, traffic, coverage, unmapped URLs, certificates, IPv6, a ranking of owners,
-    /// the progress of waves, and what changed since the last report. It is made from the database of hits, the route files and
+    /// Availability by the checklist's veto rule, load time, traffic, coverage, unmapped URLs, dead links, certificates, IPv6, a ranking
+    /// of owners, the progress of waves, and what changed since the last report. It is made from the database of hits, the route files and
     /// the certificates; the gateway need not run.
     Report {
         #[command(flatten)]

@@ -28,27 +28,29 @@ pub(super) struct Frame<'a> {
 pub(super) fn bars(frame: &Frame<'_>, rows: &[Bar], max: u64, mark: Option<(u64, &str)>) -> String {
     let top = if mark.is_some() { 24 } else { 6 };
     let height = top + ROW * rows.len();
-    let across = |value: u64| ROOM as u64 * value.min(max) / max.max(1);
+    let across = |value: u64| (u128::from(value.min(max)) * WIDTH as u128 / u128::from(max.max(1))) as u64;
     let mut out = String::new();
     for (at, row) in rows.iter().enumerate() {
         let y = top + ROW * at;
         let class = if row.is_bad { "bad" } else { "good" };
+        // The value comes first, so that it is seen where the page is narrow.
         out += &format!(
-            "<text x=\"0\" y=\"{}\">{}</text><rect class=\"track\" x=\"0\" y=\"{}\" width=\"{ROOM}\" height=\"12\"/>\
-             <rect class=\"{class}\" x=\"0\" y=\"{}\" width=\"{}\" height=\"12\"/><text class=\"value\" x=\"{}\" y=\"{}\">{}</text>\n",
+            "<text x=\"0\" y=\"{}\"><tspan class=\"value\">{}</tspan> {}</text>\
+             <rect class=\"track\" x=\"0\" y=\"{}\" width=\"{WIDTH}\" height=\"12\"/>",
             y + 13,
+            escaped(&row.text),
             escaped(&clipped(&row.label, LABEL)),
             y + 19,
-            y + 19,
-            across(row.value).max(1),
-            ROOM + 8,
-            y + 30,
-            escaped(&row.text),
         );
+        if row.value > 0 {
+            let width = across(row.value).max(1);
+            out += &format!("<rect class=\"{class}\" x=\"0\" y=\"{}\" width=\"{width}\" height=\"12\"/>", y + 19);
+        }
+        out.push('\n');
     }
     if let Some((value, name)) = mark {
         let x = across(value);
-        let anchor = if x > ROOM as u64 / 2 { "end" } else { "start" };
+        let anchor = if x > WIDTH as u64 / 2 { "end" } else { "start" };
         out += &format!(
             "<line class=\"mark\" x1=\"{x}\" y1=\"{}\" x2=\"{x}\" y2=\"{height}\"/><text x=\"{x}\" y=\"13\" text-anchor=\"{anchor}\">{}</text>\n",
             top - 6,
@@ -121,7 +123,7 @@ pub(super) struct Parts {
     pub label: String,
     /// Each part, in the order of the legend.
     pub parts: Vec<u64>,
-    /// What stands at its end.
+    /// What stands before it.
     pub text: String,
 }
 
@@ -140,11 +142,16 @@ pub(super) fn parts(frame: &Frame<'_>, rows: &[Parts], names: &[&str]) -> String
     }
     for (at, row) in rows.iter().enumerate() {
         let y = top + ROW * at;
-        out += &format!("<text x=\"0\" y=\"{}\">{}</text>", y + 13, escaped(&clipped(&row.label, LABEL)));
+        out += &format!(
+            "<text x=\"0\" y=\"{}\"><tspan class=\"value\">{}</tspan> {}</text>",
+            y + 13,
+            escaped(&row.text),
+            escaped(&clipped(&row.label, LABEL))
+        );
         let whole: u64 = row.parts.iter().sum::<u64>().max(1);
         let mut before = 0;
         for (number, &part) in row.parts.iter().enumerate().filter(|(_, part)| **part > 0) {
-            let (from, to) = (ROOM as u64 * before / whole, ROOM as u64 * (before + part) / whole);
+            let (from, to) = (WIDTH as u64 * before / whole, WIDTH as u64 * (before + part) / whole);
             // A gap tells parts from each other without colour.
             let width = (to - from).saturating_sub(2).max(1);
             out += &format!(
@@ -153,7 +160,7 @@ pub(super) fn parts(frame: &Frame<'_>, rows: &[Parts], names: &[&str]) -> String
             );
             before += part;
         }
-        out += &format!("<text class=\"value\" x=\"{}\" y=\"{}\">{}</text>\n", ROOM + 8, y + 30, escaped(&row.text));
+        out.push('\n');
     }
     framed(frame, height, &out)
 }
@@ -199,14 +206,11 @@ fn clipped(text: &str, most: usize) -> String {
 /// Units across.
 const WIDTH: usize = 720;
 
-/// Of them, those that bars may take: the rest is for values.
-const ROOM: usize = 580;
-
 /// Units down of a row.
 const ROW: usize = 38;
 
 /// Columns of text of a label.
-const LABEL: usize = 90;
+const LABEL: usize = 84;
 
 #[cfg(test)]
 mod tests {
@@ -227,7 +231,7 @@ mod tests {
         let bar = |value| Bar { label: "<b>".to_owned(), value, text: "&".to_owned(), is_bad: false };
         let drawn = bars(&frame, &[bar(0), bar(5), bar(u64::MAX / 2_000)], 5, Some((4, "m")));
         assert!(drawn.contains("&lt;b&gt;") && drawn.contains("aria-label=\"&lt;t&gt;\""), "{drawn}");
-        assert!(!drawn.contains("width=\"581\""));
+        assert!(!drawn.contains("width=\"721\""));
         columns(&frame, &[], "a", "b");
         let column = Column { label: "1".to_owned(), whole: 3, part: 9 };
         assert!(columns(&frame, &[column], "a", "b").contains("height=\"0\""));

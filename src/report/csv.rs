@@ -116,6 +116,13 @@ pub fn tables(report: &Report) -> Vec<Table> {
             }),
         ),
         table(
+            "dead_links.csv",
+            "site,url,kind,detail,source",
+            report.dead_links.iter().map(|row| {
+                vec![row.site.clone(), row.url.clone(), row.kind.to_owned(), row.detail.clone(), row.source.clone()]
+            }),
+        ),
+        table(
             "waves.csv",
             "wave,sites,to_close,closed,rate_percent,rate_before_percent",
             report.waves.iter().map(|row| {

@@ -6,13 +6,14 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use tokio::runtime;
 
 use super::{
-    Began, DayRow, HostRow, Length, Missing, OwnerRow, PageRow, Report, SiteRow, Span, Summary, UrlRow, WaveRow, score,
-    share,
+    Began, DayRow, HostRow, Length, LinkRow, Missing, OwnerRow, PageRow, Report, SiteRow, Span, Summary, UrlRow,
+    WaveRow, score, share,
 };
 use crate::config::{Diagnostic, Gateway, Site};
 use crate::hits::{By, Calendar, HitsError, Period, Query, Reader, Sum};
 use crate::monitor::{DAY, DaySum, Family, Finding, History, Tally, front};
 use crate::tls::inventory;
+use crate::verify::{self, Kind, Results};
 use crate::waves::{self, Consolidation};
 
 /// What a report is made of.
@@ -54,6 +55,7 @@ pub fn gather(sources: &Sources<'_>, span: &Span, owner: Option<&str>) -> Result
     let (hits, hits_before) = traffic(gateway, &selected, &here, &there, &mut report)?;
     let (pages, pages_before) = visits(gateway, &selected, &here, &there, &mut report)?;
     hosts(gateway, &sites, now, &mut report);
+    let links = links(gateway, &selected, &mut report)?;
     let (status, status_before) = (
         waves::status(sites.iter().copied(), sources.findings, here.at, 0),
         waves::status(sites.iter().copied(), sources.findings, there.at, 0),
@@ -63,9 +65,9 @@ pub fn gather(sources: &Sources<'_>, span: &Span, owner: Option<&str>) -> Result
     report.sites = site_rows(&sites, &hits, &hits_before, here.at);
 
     let by_owner = Owners::new(&sites);
-    report.summary = summary(&hits, &pages, &report.hosts, &status, None);
-    report.summary_before = summary(&hits_before, &pages_before, &[], &status_before, None);
-    report.owners = by_owner.rows(&hits, &pages, &report.hosts, &status);
+    report.summary = summary(&hits, &pages, &report.hosts, &links, &status, None);
+    report.summary_before = summary(&hits_before, &pages_before, &[], &Links::new(), &status_before, None);
+    report.owners = by_owner.rows(&hits, &pages, &report.hosts, &links, &status);
     score::rank(&mut report.owners);
     let vetoed = |pages: &[PageRow]| -> BTreeSet<String> {
         pages.iter().filter(|page| page.is_vetoed()).map(|page| page.url.clone()).collect()
@@ -75,7 +77,7 @@ pub fn gather(sources: &Sources<'_>, span: &Span, owner: Option<&str>) -> Result
     report.cleared_vetoes = vetoes_before.difference(&vetoes).cloned().collect();
     report.pages = pages;
     report.pages.sort_by(|one, other| {
-        let key = |page: &PageRow| (!page.is_vetoed(), page.tally().opened().unwrap_or(10_001));
+        let key = |page: &PageRow| (!page.is_vetoed(), page.worst().1.opened().unwrap_or(10_001));
         key(one).cmp(&key(other)).then_with(|| one.url.cmp(&other.url))
     });
     Ok(report)
@@ -347,6 +349,51 @@ fn hosts(gateway: &Gateway, sites: &[&Site], now: i64, report: &mut Report) {
     report.hosts.sort_by(|one, other| (one.until, &one.host).cmp(&(other.until, &other.host)));
 }
 
+/// Targets that were followed, and those that are dead, by site.
+type Links = BTreeMap<String, (u64, u64)>;
+
+fn links(gateway: &Gateway, selected: &Selected<'_>, report: &mut Report) -> Result<Links, HitsError> {
+    let mut links = Links::new();
+    let results = match &gateway.hits.database {
+        None => Err(HitsError::Missing(String::new())),
+        Some(database) => Results::open(database),
+    };
+    let mut results = match results {
+        Err(HitsError::Missing(_)) => {
+            report.missing.push(Missing::Links);
+            return Ok(links);
+        }
+        results => results?,
+    };
+    // What is of a site whose file is gone leads nobody anywhere.
+    for (site, found) in results.sites()?.into_iter().filter(|(site, _)| selected.sites.contains_key(site.as_str())) {
+        let dead = DEAD.iter().filter_map(|kind| found.kinds.get(kind)).sum();
+        for (kind, count) in found.kinds {
+            *report.link_findings.entry(kind.name()).or_default() += count;
+        }
+        links.insert(site, (found.targets, dead));
+    }
+    if links.is_empty() {
+        report.missing.push(Missing::Links);
+        return Ok(links);
+    }
+    let of = if selected.all { vec![None] } else { links.keys().map(|site| Some(site.as_str())).collect() };
+    for site in of {
+        for found in results.findings(site, DEAD.iter().copied().collect(), MOST_URLS)? {
+            let Some(kind) = DEAD.iter().find(|kind| found.kinds.has(**kind)) else { continue };
+            if report.dead_links.len() < MOST_URLS as usize && links.contains_key(&found.site) {
+                let kind = kind.name();
+                let verify::Finding { site, url, detail, source, .. } = found;
+                report.dead_links.push(LinkRow { site, url, kind, detail, source });
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// What makes a link a dead one.
+const DEAD: [Kind; 3] = [Kind::Dead, Kind::Soft404, Kind::Loop];
+
 fn waves_of(status: &Consolidation, before: &Consolidation) -> Vec<WaveRow> {
     let row = |group: &waves::Group<u16>| {
         let tally = &group.tally;
@@ -421,6 +468,7 @@ fn summary(
     hits: &Hits,
     pages: &[PageRow],
     hosts: &[HostRow],
+    links: &Links,
     status: &Consolidation,
     only: Option<&Owned<'_>>,
 ) -> Summary {
@@ -445,6 +493,10 @@ fn summary(
     for host in hosts.iter().filter(|host| only.is_none_or(|only| only.sites.contains(host.site.as_str()))) {
         sum.hosts += 1;
         sum.covered_hosts += u64::from(host.until.is_some());
+    }
+    for (_, (all, dead)) in links.iter().filter(|(id, _)| only.is_none_or(|only| only.sites.contains(id.as_str()))) {
+        sum.links += all;
+        sum.dead_links += dead;
     }
     let tally = match only {
         None => Some(&status.all),
@@ -492,10 +544,17 @@ impl<'a> Owners<'a> {
         Owners(owners)
     }
 
-    fn rows(&self, hits: &Hits, pages: &[PageRow], hosts: &[HostRow], status: &Consolidation) -> Vec<OwnerRow> {
+    fn rows(
+        &self,
+        hits: &Hits,
+        pages: &[PageRow],
+        hosts: &[HostRow],
+        links: &Links,
+        status: &Consolidation,
+    ) -> Vec<OwnerRow> {
         let row = |owned: &Owned<'_>| OwnerRow {
             owner: owned.owner.to_owned(),
-            summary: summary(hits, pages, hosts, status, Some(owned)),
+            summary: summary(hits, pages, hosts, links, status, Some(owned)),
             ..OwnerRow::default()
         };
         self.0.values().map(row).collect()

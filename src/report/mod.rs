@@ -1,6 +1,6 @@
 //! The report of a week, month or year: what happened to old addresses, and to what they lead to.
 //!
-//! [`gather`] reads the database of hits (hits and visits), the route files and the certificates, and makes a [`Report`] of
+//! [`gather`] reads the database of hits (hits, visits, what verification found), the route files and the certificates, and makes a [`Report`] of
 //! whole numbers; [`page`] shows it as one HTML file that needs nothing else, [`tables`] as CSV.
 //!
 //! Owns: what is told, how it is added up ([`score`] for owners), and how it looks. Never does: counting (`hits`), visiting
@@ -29,7 +29,7 @@ pub use self::csv::tables;
 pub use self::gather::{Sources, gather};
 pub use self::page::page;
 pub use self::span::{Length, Span};
-use crate::monitor::{Tally, Verdict};
+use crate::monitor::{Family, Tally, Verdict};
 
 /// A language of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub struct Report {
     pub owners: Vec<OwnerRow>,
     /// Waves of the consolidation.
     pub waves: Vec<WaveRow>,
+    /// Links of sites that lead nowhere, as verification saw them last.
+    pub dead_links: Vec<LinkRow>,
+    /// Targets by what is wrong with them; one may be of several kinds.
+    pub link_findings: BTreeMap<&'static str, u64>,
     /// Phases that began in that time.
     pub began: Vec<Began>,
     /// Pages that have a veto and had none before.
@@ -97,6 +101,8 @@ pub enum Missing {
     Visits,
     /// Certificates can't be read.
     Certificates,
+    /// No target was ever followed.
+    Links,
 }
 
 /// The sums of a time.
@@ -134,6 +140,10 @@ pub struct Summary {
     pub hosts: u64,
     /// Of them, those that a valid certificate covers.
     pub covered_hosts: u64,
+    /// Targets of sites that verification has followed.
+    pub links: u64,
+    /// Of them, those that are dead: no answer, an error, a page that says it is not there, redirects without an end.
+    pub dead_links: u64,
     /// Sites to close.
     pub to_close: u64,
     /// Of them, those that are closed.
@@ -242,6 +252,13 @@ impl PageRow {
         self.v4.tally().and(self.v6.tally())
     }
 
+    /// By the family that it opened less by.
+    pub fn worst(&self) -> (Family, Tally) {
+        let opened = |tally: Tally| tally.opened().unwrap_or(10_001);
+        let (v4, v6) = (self.v4.tally(), self.v6.tally());
+        if opened(v6) < opened(v4) { (Family::V6, v6) } else { (Family::V4, v4) }
+    }
+
     /// Whether a week has a veto, by either family.
     pub fn is_vetoed(&self) -> bool {
         self.v4.vetoes() + self.v6.vetoes() > 0
@@ -287,6 +304,21 @@ pub struct OwnerRow {
     pub score: Option<u64>,
     /// The sums of its sites.
     pub summary: Summary,
+}
+
+/// A target that is dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkRow {
+    /// The site.
+    pub site: String,
+    /// The target.
+    pub url: String,
+    /// What is wrong with it.
+    pub kind: &'static str,
+    /// The same in words.
+    pub detail: String,
+    /// The line that names it.
+    pub source: String,
 }
 
 /// A wave.

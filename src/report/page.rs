@@ -133,7 +133,7 @@ p{margin:.4rem 0}
 a{color:#1a4480}
 a:focus-visible,.scroll:focus-visible{outline:3px solid #b45309;outline-offset:2px}
 nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.5rem 0;padding:0;list-style:none}
-.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr));gap:.7rem;margin:1rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2rem,1fr));gap:.7rem;margin:1rem 0}
 .tiles>div{border:1px solid #8a8a8a;border-radius:6px;padding:.5rem .8rem}
 .tiles dt{font-size:.9rem}
 .tiles dd{margin:0}
@@ -152,7 +152,7 @@ td.n{min-width:0}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .no{color:#8b1414;font-weight:700}
 svg{display:block;width:100%;min-width:40rem;max-width:100%;height:auto}
-.scroll svg{max-width:none}
+.scroll svg{max-width:50rem}
 svg text{font-size:14px;fill:#1a1a1a;font-family:inherit}
 svg .value{font-weight:700}
 svg .track{fill:#ececec}
@@ -172,7 +172,10 @@ table{font-size:8.5pt}
 tbody th,td{min-width:0}
 thead{display:table-header-group}
 tr,svg,.tiles>div,.note,.veto{break-inside:avoid}
-svg{min-width:0}
+thead,section>p:has(+.scroll){break-after:avoid}
+tbody tr:first-child,footer{break-before:avoid}
+footer{margin-top:1rem}
+svg,.scroll svg{min-width:0;max-width:100%}
 svg,table,.tiles>div,thead th{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 a{color:inherit;text-decoration:none}
 }

@@ -3,7 +3,7 @@
 use super::chart::{self, Bar, Column, Frame, Parts};
 use super::page::{Cell, escaped, number, percent, seconds, table};
 use super::{Lang, Length, Missing, PageRow, Report, Summary, UrlRow, Visits, share};
-use crate::monitor::Tally;
+use crate::monitor::{Family, Tally};
 
 /// The title of the page.
 pub(super) fn title(report: &Report, lang: Lang) -> String {
@@ -50,6 +50,7 @@ const SECTIONS: &[(&str, (&str, &str), Section)] = &[
     ("speed", ("打开速度", "Load time"), |page, out| page.speed(out)),
     ("traffic", ("访问量", "Traffic"), |page, out| page.traffic(out)),
     ("coverage", ("覆盖率与无去向网址", "Coverage and unmapped URLs"), |page, out| page.coverage(out)),
+    ("links", ("死链", "Dead links"), |page, out| page.links(out)),
     ("tls", ("HTTPS 证书", "Certificates"), |page, out| page.tls(out)),
     ("ipv6", ("IPv6", "IPv6"), |page, out| page.ipv6(out)),
     ("owners", ("各单位排名", "Ranking of owners"), |page, out| page.owners(out)),
@@ -107,6 +108,9 @@ impl Page<'_> {
                     "没有可用性监测记录：请设置 [monitor] enabled = true。",
                     "No pages were visited: set [monitor] enabled = true.",
                 ),
+                Missing::Links => {
+                    ("没有核验记录：请运行 waypost verify。", "No targets were followed: run `waypost verify`.")
+                }
                 Missing::Certificates => ("无法读取证书目录。", "The folder of certificates can't be read."),
             };
             *out += &format!(
@@ -166,6 +170,11 @@ impl Page<'_> {
             percent(share(now.ipv6, now.pages)),
         );
         tile(
+            self.pick("死链", "Dead links"),
+            part(now.dead_links, now.links),
+            percent(share(now.dead_links, now.links)),
+        );
+        tile(
             self.pick("集约化率", "Consolidation rate"),
             percent(Some(now.rate)),
             match self.lang {
@@ -190,6 +199,9 @@ impl Page<'_> {
             _ => "–".to_owned(),
         };
         let growth = |now: u64, before: u64| {
+            if now == before {
+                return "0".to_owned();
+            }
             let sign = if now < before { '−' } else { '+' };
             format!("{sign}{}", number(now.abs_diff(before)))
         };
@@ -289,19 +301,20 @@ impl Page<'_> {
             .iter()
             .take(FEW)
             .map(|page| {
-                let opened = page.tally().opened();
-                let is_bad = page.is_vetoed();
+                let (family, tally) = page.worst();
+                let family = if family == Family::V4 { "IPv4" } else { "IPv6" };
+                let (opened, is_bad) = (tally.opened(), page.is_vetoed());
                 let veto = if is_bad { self.pick(" 否决", " veto") } else { "" };
-                let value = opened.unwrap_or(0);
-                Bar { label: page.url.clone(), value, text: format!("{}{veto}", percent(opened)), is_bad }
+                let text = format!("{} {family}{veto}", percent(opened));
+                Bar { label: page.url.clone(), value: opened.unwrap_or(0), text, is_bad }
             })
             .collect();
         let frame = Frame {
             id: "c-availability",
             title: self.pick("可用率最低的页面（图）", "Pages that opened least (chart)"),
             about: self.pick(
-                "每个页面打开成功的访问比例，由低到高；红色为一票否决。数据见下表。",
-                "The share of visits by which each page opened, lowest first; red ones have a veto. The table below has the figures.",
+                "每个页面打开成功的访问比例（取 IPv4 与 IPv6 中较低者），由低到高；红色为一票否决。数据见下表。",
+                "The share of visits by which each page opened, by the worse of IPv4 and IPv6, lowest first; red ones have a veto. The table below has the figures.",
             ),
         };
         *out += &chart::bars(&frame, &bars, 10_000, Some((9_500, "95 %")));
@@ -546,6 +559,81 @@ impl Page<'_> {
             let caption = self.pick("没有登记的域名", "Hosts that no site has");
             table(out, caption, &heads, &urls(&report.unknown_hosts));
         }
+    }
+
+    fn links(&self, out: &mut String) {
+        let (sum, dead) = (&self.report.summary, &self.report.dead_links);
+        if sum.links == 0 {
+            return self.nothing(out);
+        }
+        self.paragraph(
+            out,
+            &format!(
+                "最近一次核验共检查 {} 个跳转目标，其中死链 {} 个：没有应答、返回错误、名为正常实为“页面不存在”，或循环跳转。",
+                number(sum.links),
+                number(sum.dead_links)
+            ),
+            &format!(
+                "Of {} targets that verification has followed, {} are dead: no answer, an error, a page that says it is not there, or \
+                 redirects without an end.",
+                number(sum.links),
+                number(sum.dead_links)
+            ),
+        );
+        let rows: Vec<_> = self
+            .report
+            .link_findings
+            .iter()
+            .map(|(kind, count)| vec![Cell::Text(self.kind(kind).to_owned()), Cell::Number(number(*count))])
+            .collect();
+        if !rows.is_empty() {
+            let heads = [self.pick("问题", "What is wrong"), self.pick("数量", "Targets")];
+            table(out, self.pick("核验发现的问题", "What verification found"), &heads, &rows);
+        }
+        if dead.is_empty() {
+            return;
+        }
+        let rows: Vec<_> = dead
+            .iter()
+            .take(MANY)
+            .map(|row| {
+                let cells = [
+                    row.url.clone(),
+                    row.site.clone(),
+                    self.kind(row.kind).to_owned(),
+                    row.detail.clone(),
+                    row.source.clone(),
+                ];
+                cells.map(Cell::Text).into()
+            })
+            .collect();
+        let heads = [
+            self.pick("目标网址", "Target"),
+            self.pick("站点", "Site"),
+            self.pick("问题", "What"),
+            self.pick("说明", "Detail"),
+            self.pick("所在行", "Line"),
+        ];
+        table(out, self.pick("死链清单", "Targets that are dead"), &heads, &rows);
+        self.more(out, dead.len(), MANY, "dead_links.csv");
+    }
+
+    fn kind(&self, kind: &'static str) -> &'static str {
+        let zh = match kind {
+            "dead" => "打不开",
+            "soft-404" => "名为正常实为不存在",
+            "loop" => "循环跳转",
+            "hops" => "多次跳转",
+            "foreign" => "跳到不允许的域名",
+            "moved" => "落地域名已变",
+            "slow" => "超过 3 秒",
+            "content-type" => "内容类型不符",
+            "hijack" => "疑似被劫持",
+            "title" => "标题大变",
+            "robots" => "robots.txt 不允许检查",
+            other => other,
+        };
+        if self.lang == Lang::Zh { zh } else { kind }
     }
 
     fn tls(&self, out: &mut String) {

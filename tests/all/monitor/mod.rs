@@ -13,6 +13,7 @@ use waypost::{
 };
 
 pub use history::fleet;
+pub use visits::Web;
 
 /// A Monday, midnight by UTC.
 const MONDAY: i64 = 1_795_392_000;

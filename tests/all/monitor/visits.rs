@@ -33,6 +33,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/500", "HTTP/1.1 500 No\r\n\r\n"),
     ("/404", "HTTP/1.1 404 No\r\n\r\n"),
     ("/ssh", "SSH-2.0-x\r\n\r\n"),
+    ("/robots.txt", "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
 ];
 
 impl Web {

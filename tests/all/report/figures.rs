@@ -10,7 +10,7 @@ use waypost::{
 };
 
 use super::{County, site};
-use crate::client::Conn;
+use crate::{client::Conn, monitor::Web, program::waypost};
 
 #[test]
 fn the_report_says_what_metrics_and_database_say() {
@@ -70,4 +70,40 @@ fn the_report_says_what_metrics_and_database_say() {
     assert_eq!(metric("waypost_site_requests_total", "other"), 5.0);
     let outcomes: u64 = told["outcomes"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(outcomes, 23);
+}
+
+#[test]
+fn dead_links_are_those_that_verification_found() {
+    let web = Web::start();
+    let port = web.port;
+    let home = format!("http://127.0.0.1:{port}/");
+    let of = |name: &str, owner: &str| (name.to_owned(), site(name, &format!("{name}.example"), &home, owner, 1, ""));
+    let county = County::new([of("a", "q"), of("b", "h")]);
+    let table = format!("old,new\n/1.htm,{home}404\n/2.htm,{home}500\n/3.htm,{home}round\n/4.htm,{home}moved\n");
+    fs::write(county.path().join("routes/a.csv"), table).unwrap();
+    let told = county.report(&["--week"]);
+    assert!(told["missing"].as_array().unwrap().contains(&"links".into()), "{told}");
+    let output = waypost(county.path(), &["verify", "--rate", "200", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = county.report(&["--week", "--csv", "tables"]);
+    let verified = waypost(county.path(), &["verify", "--last", "--json"]).output().unwrap();
+    let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let is_dead = |kinds: &Value| {
+        kinds.as_array().unwrap().iter().any(|kind| kind == "dead" || kind == "loop" || kind == "soft-404")
+    };
+    let dead = verified["findings"].as_array().unwrap().iter().filter(|found| is_dead(&found["kinds"])).count();
+    assert_eq!(told["summary"]["dead_links"], dead);
+    // Four targets and the home of one site, the home of the other.
+    assert!(told["summary"]["links"] == 6 && dead >= 3, "{told:#}");
+    assert_eq!(told["link_findings"]["loop"], 1);
+    let rows = told["dead_links"].as_array().unwrap();
+    assert!(
+        rows.iter().all(|row| row["site"] == "a" && row["source"].as_str().unwrap().starts_with("a.csv:")),
+        "{rows:?}"
+    );
+    let csv = fs::read_to_string(county.path().join("tables/dead_links.csv")).unwrap();
+    assert!(csv.contains(&format!("a,{home}404,dead,")) && csv.lines().count() == dead + 1, "{csv}");
+    let of_owner = |owner: &str| county.report(&["--week", "--owner", owner])["summary"]["dead_links"].clone();
+    assert_eq!((of_owner("q"), of_owner("h")), (dead.into(), 0.into()));
+    assert!(county.run(&["report", "--week", "-o", "-"]).contains("死链清单"));
 }
