@@ -1,9 +1,9 @@
 //! The report of a week, month or year: what happened to old addresses, and to what they lead to.
 //!
-//! [`gather`] reads the database of hits (hits, visits, what verification found), the route files and the certificates, and makes a [`Report`] of
-//! whole numbers; [`page`] shows it as one HTML file that needs nothing else, [`tables`] as CSV.
+//! [`gather()`] reads the database of hits (hits, visits, what verification found), the route files and the certificates, and makes a [`Report`] of
+//! whole numbers; [`page()`] shows it as one HTML file that needs nothing else, [`tables`] as CSV.
 //!
-//! Owns: what is told, how it is added up ([`score`] for owners), and how it looks. Never does: counting (`hits`), visiting
+//! Owns: what is told, how it is added up (`score`, for owners), and how it looks. Never does: counting (`hits`), visiting
 //! (`monitor`), judging a week ([`crate::monitor::Tally`]), network.
 //!
 //! Invariants: every figure is a sum of rows of the database for whole days, or follows from the files at the end of the
@@ -300,7 +300,7 @@ pub struct OwnerRow {
     pub owner: String,
     /// Its place, from 1.
     pub rank: usize,
-    /// Of 10,000; see [`score`].
+    /// Of 10,000; `score` says how.
     pub score: Option<u64>,
     /// The sums of its sites.
     pub summary: Summary,

@@ -77,6 +77,12 @@ fn what_was_visited_is_told() {
         }
     }
     assert!(equal > 5, "{said}\n{shown}");
+    // The report says the same.
+    let today = jiff::Zoned::now().date().to_string();
+    let report: Value = serde_json::from_str(&ask(&["report", "--year", "--of", &today, "--json"]).1).unwrap();
+    let sum = |name: &str| Some(rows.iter().map(|row| row[name].as_u64().unwrap()).sum::<u64>());
+    let summary = &report["summary"];
+    assert_eq!((summary["visits"].as_u64(), summary["failed"].as_u64()), (sum("visits"), sum("failed")));
     assert!(ask(&["monitor"]).1.contains("too few visits to judge"));
     let (code, said) = ask(&["monitor", "probe", "s1.example"]);
     assert!(code == Some(0) && said.contains("open"), "{said}");
