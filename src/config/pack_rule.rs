@@ -199,7 +199,10 @@ fn one(
     } else if given.acts {
         rule::action(out, *file, table, &pattern.captures, true, status)?
     } else {
-        let text = format!("http://{}{}", host?, pack_rule.to);
+        // A site that wants HTTPS would send its visitors there in a hop of its own.
+        let https = out.nearest("", |table| table.text("https")).is_some_and(|(_, at)| at.value != "allow");
+        let scheme = if https { "https" } else { "http" };
+        let text = format!("{scheme}://{}{}", host?, pack_rule.to);
         (redirect(out, &text, &At { value: &text, span: span.clone() })?, span.clone())
     };
     Some(Rule {

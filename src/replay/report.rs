@@ -63,7 +63,7 @@ pub struct Report {
 pub struct FileReport {
     /// Its path.
     pub path: String,
-    /// Its format: `combined`, `common`, `vhost`, `vhost-last`, `nginx`, `iis` or `json`.
+    /// Its format: `combined`, `common`, `vhost`, `vhost-last`, `nginx`, `iis` or `json`; or `urls`, a list of URLs.
     pub format: Option<String>,
     /// The host of lines that name none.
     pub host: Option<String>,

@@ -144,6 +144,8 @@ mod tests {
             ("/gate/big5/old.example/art/2018/10/26/art_70739_6714054.html", "gate-big5"),
             ("/news.asp?classname=%BF%C6%C6%D5%D6%AA%CA%B6", "generic-asp"),
             ("/shownews.php?id=7", "generic-php"),
+            ("/xwzx_view.asp?id=7", "generic-asp"),
+            ("/news/read.php?nid=7", "generic-php"),
             ("/wap/about.html", "mobile"),
             // What looks like one of them, and is none.
             ("/n1/2018/1026/c1001-30363635.html", ""),
@@ -152,6 +154,8 @@ mod tests {
             ("/art/1234.html", ""),
             ("/plus/download.php?open=1", ""),
             ("/forum.php?mod=viewthread&tid=3", ""),
+            ("/viewthread.php?tid=3", ""),
+            ("/info.php", ""),
             ("/2018-10/26/content_1234.htm", ""),
             ("/e/action/ShowInfo.php?classid=1&id=2", ""),
         ] {

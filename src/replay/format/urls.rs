@@ -22,9 +22,9 @@ impl Urls {
             .take(LINES)
             .collect();
         let (&first, rest) = lines.split_first()?;
-        // The name of a column may say it.
+        // The first line may be the names of the columns.
         for separator in SEPARATORS {
-            if first.contains(&separator) && !is_url(Urls::field(first, separator, 0)) {
+            if first.contains(&separator) && !is_url(Urls::default().url(first)) {
                 let named = (0..COLUMNS).find(|&column| is_name(Urls::field(first, separator, column)));
                 let columns = named.into_iter().chain(0..COLUMNS);
                 let found = columns.map(|column| Urls { separator: Some(separator), column });

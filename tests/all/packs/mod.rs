@@ -4,6 +4,7 @@ mod command;
 mod detect;
 mod examples;
 mod site_files;
+mod sites;
 
 use std::fs;
 

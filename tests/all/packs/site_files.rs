@@ -112,6 +112,12 @@ fn no_request_chooses_where_the_gate_leads() {
     assert_eq!(found, ["target-not-allowed redirects to `evil.example` are not allowed"]);
 }
 
+#[test]
+fn the_gate_leads_to_https_where_the_site_wants_it() {
+    let text = "https = \"redirect\"\n[[rule]]\npack = \"gate-big5\"\n[[test]]\nurl = \"https://old.example/gate/big5/old.example/a.htm\"\nexpect = \"301 https://old.example/a.htm\"\n";
+    assert_eq!(check(text), Vec::<String>::new());
+}
+
 /// A defaults.toml may name a pack for all sites below it, also for those that it has nothing to do with.
 #[test]
 fn packs_of_defaults_are_for_those_whom_they_concern() {
