@@ -28,6 +28,7 @@ pub mod relay;
 pub mod reload;
 pub mod replay;
 pub mod report;
+pub mod retire;
 pub mod rewrite;
 pub mod robot;
 pub mod routing;

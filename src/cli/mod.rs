@@ -25,6 +25,7 @@ mod packs;
 mod purge;
 mod replay;
 mod report;
+mod retire_check;
 mod routes;
 mod serve;
 mod status;
@@ -116,6 +117,17 @@ enum Command {
     Suggest {
         #[command(flatten)]
         args: Box<suggest::Args>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Say whether the domain of a site may be deregistered: hits, referrers, certificates, mail and other DNS records.
+    ///
+    /// Exit code 0 if it may; 1 if not yet, or if not all that must be known is known. With -o, what was found is written to a file that
+    /// is signed, so that nobody can change it unnoticed; --verify says what was changed in one.
+    #[command(after_long_help = retire_check::MORE)]
+    RetireCheck {
+        #[command(flatten)]
+        args: Box<retire_check::Args>,
         #[command(flatten)]
         node: NodeArgs,
     },
@@ -346,6 +358,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Explain { url, node, asked, json } => explain::run(&url, &node, &asked, json),
         Command::Test { path, node, json } => check::run_tests(path, &node, json),
         Command::Replay { args, node } => replay::run(*args, &node),
+        Command::RetireCheck { args, node } => retire_check::run(&args, &node),
         Command::Suggest { args, node } => suggest::run(&args, &node),
         Command::Packs(args) => packs::run(&args),
         Command::Census(census) => census::run(&census),

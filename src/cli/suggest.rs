@@ -14,6 +14,7 @@ use crate::suggest::{Suggestion, suggest};
 mod fetch;
 mod gather;
 mod review;
+mod titles;
 mod write;
 
 use self::gather::Gathered;
@@ -34,6 +35,8 @@ pub(super) struct Args {
     /// Titles of old pages: CSV with the columns `old,title`. May be given several times.
     #[arg(long, value_name = "FILE")]
     titles: Vec<PathBuf>,
+    #[command(flatten)]
+    fetching: titles::TitleArgs,
     /// Take the unmapped URLs from these access logs (files, folders, `-`) instead of the database of hits.
     #[arg(long, value_name = "LOG", num_args = 1.., conflicts_with = "urls")]
     log: Vec<PathBuf>,

@@ -230,9 +230,13 @@ impl<'a> Engine<'a> {
                         }
                     }
                 }
-                for rule in rules {
-                    let Some(page) = ground.page(rule, &self.olds[n]) else { continue };
-                    let weight = ground.weight(rule, &self.olds[n], page);
+                let found: Vec<(&Rule, u32)> =
+                    rules.iter().filter_map(|rule| Some((rule, ground.page(rule, &self.olds[n])?))).collect();
+                for &(rule, page) in &found {
+                    // Of two offsets in one list only one can be right.
+                    let rivals = found.iter().filter(|(other, _)| (other.space, other.slot) == (rule.space, rule.slot));
+                    let best = rivals.map(|(other, _)| other.rank).fold(rule.rank, f64::max);
+                    let weight = ground.weight(rule, &self.olds[n], page, best - rule.rank);
                     let mut reasons = vec![self.reason(rule, &self.olds[n])];
                     let (with, of) = ground.folder_counts(rule, &self.olds[n], page);
                     if of >= 4 && with * 2 > of {

@@ -119,6 +119,8 @@ pub(super) struct Rule {
     pub offset: i64,
     /// Logarithm of its odds.
     pub weight: f64,
+    /// The same without bounds: which of two rules for one address is the better one.
+    pub rank: f64,
     /// What of that is evidence, and no prejudice.
     pub lift: f64,
     /// How many of the addresses are keys.
@@ -255,10 +257,11 @@ impl Ground<'_> {
         !of_page.contains(&own)
     }
 
-    /// How likely a rule makes a page for an address: a logarithm of odds.
-    pub fn weight(&self, rule: &Rule, old: &Shape, page: u32) -> f64 {
+    /// How likely a rule makes a page for an address: a logarithm of odds. `behind` is by how much another rule for the address
+    /// is better.
+    pub fn weight(&self, rule: &Rule, old: &Shape, page: u32, behind: f64) -> f64 {
         let shape = &self.pages[page as usize];
-        let mut weight = rule.weight.min(ENOUGH);
+        let mut weight = rule.weight.min(ENOUGH) - behind;
         if let (Some((agree, chance)), Some(a), Some(b)) = (rule.days, old.day, shape.day) {
             weight += if a.agrees(b) {
                 (agree / chance).ln().clamp(0.0, 3.0)
@@ -312,28 +315,33 @@ impl Ground<'_> {
         let mut weight = self.before(members, slot, space, offset);
         // A whole list of ids has no holes: then it says nothing that neighbours are keys too.
         let floor = if matches!(space.kind, Kind::Export(..)) { -1.0 } else { -4.0 };
-        let mut lift = surprise(joined.len(), asked as usize, chance).clamp(floor, 9.0);
-        weight += self.range(&sample, slot, space);
+        let witnesses = if matches!(space.kind, Kind::Export(..)) { WITNESSES } else { JOINS };
+        let joins = surprise(joined.len(), asked as usize, chance, witnesses);
+        // The best of so many offsets would be good by chance.
+        let tried = if offset == 0 { 0.0 } else { (BLIND_OLDS as f64 * space.numbers.len().max(1) as f64).ln() };
+        let mut lift = (joins - tried).clamp(floor - tried, 9.0);
+        weight += self.range(&sample, slot, space, offset);
 
         let decoys: Vec<(&Shape, u32)> = decoys.iter().filter_map(|(old, page)| Some((*old, (*page)?))).collect();
         let days = self.days(&joined, &decoys);
         if let Some((agreed, of, chance)) = days {
-            lift += surprise(agreed, of, chance).clamp(-2.0, 8.0);
+            lift += surprise(agreed, of, chance, WITNESSES).clamp(-2.0, 8.0);
         }
         let folders = self.folders(&joined);
         if let Some((agreed, of, chance)) = self.columns(&folders, &joined, &decoys) {
-            lift += surprise(agreed, of, chance).clamp(-2.0, 8.0);
+            lift += surprise(agreed, of, chance, WITNESSES).clamp(-2.0, 8.0);
         }
-        let (mut right, mut wrong) = (0.0, 0.0);
+        // Right and wrong, of pairs that are sure and of those that titles make likely.
+        let (mut sure, mut likely) = ([0usize; 2], [0usize; 2]);
         for seed in seeds {
-            let worth = if seed.is_sure { 1.0 } else { 0.7 };
-            match key(seed.old, slot).and_then(|key| space.page(key, offset)) {
-                Some(page) if page == seed.page => right += worth,
-                Some(_) => wrong += worth,
-                None => {}
+            let counts = if seed.is_sure { &mut sure } else { &mut likely };
+            if let Some(page) = key(seed.old, slot).and_then(|key| space.page(key, offset)) {
+                counts[usize::from(page != seed.page)] += 1;
             }
         }
-        lift += (f64::min(right, 20.0) * 3.5 - f64::min(wrong, 40.0) * 3.5).clamp(-20.0, 15.0);
+        lift += (sure[0].min(20) as f64 * 3.5 - sure[1].min(40) as f64 * 3.5).clamp(-20.0, 15.0);
+        // Titles may be the same by chance, ids that lead to the very page hardly.
+        lift += surprise(likely[0], likely[0] + likely[1], 0.01, WITNESSES).clamp(-4.0, 12.0);
         weight += lift;
         let days = days.map(|(agreed, of, chance)| ((agreed as f64 + 1.0) / (of as f64 + 2.0), chance));
         (weight > LEAST).then(|| Rule {
@@ -341,6 +349,7 @@ impl Ground<'_> {
             slot,
             offset,
             weight,
+            rank: weight + (joins - tried - 9.0).max(0.0),
             lift,
             rate,
             chance,
@@ -375,18 +384,18 @@ impl Ground<'_> {
                 Kind::Export(..) => 3.5,
                 Kind::Pages(family) if *family == first.family && offset == 0 => 0.5,
                 Kind::Pages(_) if offset == 0 => -1.5,
-                Kind::Pages(_) => -4.0,
+                Kind::Pages(_) => -1.5,
                 Kind::Names => -4.0,
             }
     }
 
     /// Ids of pages are all over a list; those of columns and other things, if they are keys at all, stand at its beginning.
-    fn range(&self, sample: &[&Shape], slot: usize, space: &Space) -> f64 {
+    fn range(&self, sample: &[&Shape], slot: usize, space: &Space, offset: i64) -> f64 {
         let (Some(&low), true) = (space.numbers.get(space.numbers.len() / 10), space.numbers.len() >= 200) else {
             return 0.0;
         };
         let keys: Vec<u64> = sample.iter().filter_map(|old| key(old, slot)).filter(|key| is_number(*key)).collect();
-        let below = keys.iter().filter(|key| **key <= low).count();
+        let below = keys.iter().filter(|key| key.saturating_add_signed(offset) <= low).count();
         if keys.len() >= FEW && below * 10 >= keys.len() * 9 { -4.0 } else { 0.0 }
     }
 
@@ -523,11 +532,11 @@ fn decoys<'a>(sample: &[&'a Shape], slot: usize, space: &Space, offset: i64) -> 
 
 /// How much likelier it is that `met` of `all` is a rate of its own than that it came by `chance`: a logarithm. Many
 /// addresses are no more independent witnesses than a few.
-fn surprise(met: usize, all: usize, chance: f64) -> f64 {
+fn surprise(met: usize, all: usize, chance: f64, witnesses: usize) -> f64 {
     if all == 0 {
         return 0.0;
     }
-    let n = all.min(WITNESSES) as f64;
+    let n = all.min(witnesses) as f64;
     let k = (met as f64 / all as f64 * n).round();
     // With an unknown rate, every number of hits is as likely as any other.
     let own = -(n + 1.0).ln();
@@ -548,8 +557,11 @@ const MOST_SLOTS: usize = 4;
 const SAMPLE: usize = 1000;
 const DECOYS: usize = 250;
 const WITNESSES: usize = 60;
+/// The same for numbers in addresses, of which an offset must have many.
+const JOINS: usize = 200;
 const BLIND_OLDS: usize = 32;
-const BLIND_NEWS: usize = 60_000;
+/// To leave out half of the new ids would leave out half of the votes.
+const BLIND_NEWS: usize = 250_000;
 /// Hypotheses that are less likely are forgotten.
 const LEAST: f64 = -1.5;
 /// No rule alone is surer.

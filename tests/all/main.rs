@@ -42,6 +42,7 @@ mod program;
 mod relay;
 mod replay;
 mod report;
+mod retire;
 mod schema;
 mod serve;
 mod suggest;

@@ -39,6 +39,7 @@ pub(super) fn gather(
     now: i64,
 ) -> anyhow::Result<Gathered> {
     let table = snapshot.sites()[site].clone();
+    let present = now;
     let now = moment(&table.lifecycle, now);
     let mut gathered = Gathered { site: table.id.clone(), ..Gathered::default() };
     let mut pages = Pages::default();
@@ -67,6 +68,7 @@ pub(super) fn gather(
         titles(path, &table, &mut gathered.material.olds)?;
     }
     gathered.material.pages = pages.all;
+    args.fetching.fetch(&table, present, &mut gathered)?;
     Ok(gathered)
 }
 

@@ -32,23 +32,23 @@ fn settings(database: HitsDatabase) -> HitsSettings {
     }
 }
 
-fn sqlite(folder: &Path) -> HitsSettings {
+pub fn sqlite(folder: &Path) -> HitsSettings {
     settings(HitsDatabase::Sqlite(folder.join("hits.sqlite")))
 }
 
 /// What counts, and what it tells of itself.
-struct Counting {
-    collector: Collector,
+pub struct Counting {
+    pub collector: Collector,
     stats: Arc<Stats>,
 }
 
 impl Counting {
-    fn new(settings: &HitsSettings) -> Self {
+    pub fn new(settings: &HitsSettings) -> Self {
         let (collector, stats) = hits::open(settings).unwrap().unwrap();
         Counting { collector, stats }
     }
 
-    fn count(&mut self, exchange: Exchange<'_>) {
+    pub fn count(&mut self, exchange: Exchange<'_>) {
         self.collector.exchange(&exchange);
     }
 
@@ -63,7 +63,7 @@ impl Counting {
 }
 
 /// A request for a URL of a site, on the 23rd of November 2026 by UTC.
-fn hit<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
+pub fn hit<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
     Exchange {
         at: 1_795_395_600_000_000,
         status: 404,
@@ -80,7 +80,7 @@ fn hit<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
     }
 }
 
-fn redirected<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
+pub fn redirected<'a>(site: &'a str, key: &'a str) -> Exchange<'a> {
     Exchange { status: 301, outcome: Outcome::Redirect, unmapped: false, ..hit(site, key) }
 }
 

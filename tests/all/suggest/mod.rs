@@ -1,4 +1,5 @@
 //! Suggestions: how many are right, and what becomes of them.
 
+mod command;
 mod migration;
 mod quality;
