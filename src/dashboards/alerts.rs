@@ -182,6 +182,28 @@ fn homes() -> Vec<Alert> {
             "On average over a week; it should not be more than 3 seconds.",
         ),
         one(
+            "WaypostHijackSigns",
+            format!("{} > 0", of(VERIFY_TARGETS).is(KIND, "hijack").max(&[])),
+            "",
+            Severity::Critical,
+            "{{ $value }} pages that old addresses lead to show signs of a hijack",
+            "`waypost verify` found words of gambling, pornography or domain traders there. Citizens are sent to these \
+            pages until the hosts are frozen: `waypost verify --last` names them, `waypost verify --freeze=HOST` freezes one.",
+        ),
+        one(
+            "WaypostDeadTargets",
+            format!(
+                "{dead} / ({looked} > 0) > 0.01 and {dead} > 10",
+                dead = of(VERIFY_TARGETS).is(KIND, "dead").max(&[]),
+                looked = of(VERIFY_LOOKED).max(&[])
+            ),
+            "",
+            Severity::Warning,
+            "{{ $value | humanizePercentage }} of the pages that old addresses lead to are dead",
+            "More than one in a hundred, as `waypost verify` found them last. Each of them costs points on the checklist; \
+            `waypost verify --last --csv` has all of them, with the line of the file that names each.",
+        ),
+        one(
             "WaypostMonitorFailing",
             format!("{} == 1", of(MONITOR_FAILING).max(&[INSTANCE])),
             "30m",

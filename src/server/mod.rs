@@ -26,7 +26,7 @@ use crate::acme::{self, Engine};
 use crate::admin::{Admin, AdminService};
 use crate::answer::{Clock, LiveCell, Responder};
 use crate::cache::{self, Cache};
-use crate::config::Gateway;
+use crate::config::{Gateway, HitsDatabase};
 use crate::door::{Door, Drain, Workers, listen::Kind};
 use crate::guard::waf::Waf;
 use crate::monitor::{Gauges, Keeper, Monitor};
@@ -37,6 +37,7 @@ use crate::relay::{
 use crate::reload::Reloader;
 use crate::routing::LoadReport;
 use crate::telemetry::{Metrics, Pipeline, Reading, Tracer, names};
+use crate::verify;
 use lifecycle::{Lifecycle, Serving, Stop, Succession};
 use phases::{Entered, Phases};
 use sockets::{Sockets, threads};
@@ -216,6 +217,7 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
         metrics.add_readings(telemetry::of_orders(engine.stats()))?;
     }
     let keeper = keeper(gateway, &metrics, &reloader)?;
+    let verified = verify::Gauges::show(&metrics)?;
     let admin_drain = Drain::new();
     let admin = Admin::open(gateway, monitor.clone(), metrics, cache, reloader.live().clone(), &admin_drain)?;
     let welcome = welcome::welcome(gateway, &sockets, &reloader.live().load().snapshot, &report);
@@ -234,6 +236,10 @@ fn assemble(gateway: &Gateway, stop: Stop) -> anyhow::Result<Parts> {
     }
     if let Some(keeper) = keeper {
         server.add_service(background_service("monitor", Background::Monitor(Arc::new(keeper))));
+    }
+    if let Some(database) = gateway.hits.database.clone() {
+        let verified = Background::Verified(verified, database, reloader.live().clone());
+        server.add_service(background_service("verify", verified));
     }
     let lifecycle = Lifecycle::new(gateway, stop, serving, succession, monitor.clone(), welcome, warm);
     Ok(Parts { server, lifecycle, listening, admin: admin_address, reloader, monitor })
@@ -394,6 +400,7 @@ enum Background {
     Platforms(Arc<Platforms>, Arc<LiveCell>),
     Acme(Arc<Engine>),
     Monitor(Arc<Keeper>),
+    Verified(Arc<verify::Gauges>, HitsDatabase, Arc<LiveCell>),
 }
 
 #[async_trait]
@@ -412,6 +419,11 @@ impl BackgroundService for Background {
             Background::Monitor(keeper) => {
                 let keeper = keeper.clone();
                 apart("monitor: visits of homes", shutdown, move || async move { keeper.run().await }).await;
+            }
+            Background::Verified(gauges, database, live) => {
+                let (gauges, database, live) = (gauges.clone(), database.clone(), live.clone());
+                let work = move || gauges.keep(database, move || live.load().snapshot.clone());
+                apart("verify: what was found", shutdown, work).await;
             }
             Background::Clock(clock, live) => {
                 let mut phases = Phases::default();

@@ -96,6 +96,7 @@ labels! {
     CODE = "code" "A site's identification code.";
     ERROR = "error" "One of [`super::PlatformError`].";
     FAMILY = "family" "A family of addresses: `ipv4` or `ipv6`.";
+    KIND = "kind" "What is wrong with a target, as `waypost verify` names it.";
     LANE = "lane" "One of [`super::Lane`].";
     LIMIT = "limit" "One of [`super::Limit`].";
     LISTENER = "listener" "`http` or `https`.";
@@ -301,6 +302,18 @@ families! {
         "Seconds that a page took to open in the last seven days, on average.";
     MONITOR_VETO: Gauge Sites "waypost_monitor_veto" [PAGE, FAMILY]
         "1 if 5 % or more of the visits of a page in the last seven days failed, else 0; absent while there were 140 or fewer.";
+
+    // Targets, as `waypost verify` found them.
+    VERIFY_TARGETS: Gauge Node "waypost_verify_targets" [KIND]
+        "Targets by what is wrong with them, as `waypost verify` found them last; absent until it has run. One may be of several kinds.";
+    VERIFY_LOOKED: Gauge Node "waypost_verify_targets_looked_at" []
+        "Targets that `waypost verify` has looked at.";
+    VERIFY_LAST: Gauge Node "waypost_verify_last_run_timestamp_seconds" []
+        "Unix time at which `waypost verify` last came to its end; 0 if it never did.";
+    VERIFY_PROPOSALS: Gauge Node "waypost_verify_freeze_proposals" []
+        "Hosts that `waypost verify` proposes to freeze and nobody has frozen.";
+    SITE_VERIFY_TARGETS: Gauge Sites "waypost_site_verify_targets" [SITE, KIND]
+        "Targets of a site by what is wrong with them, as `waypost verify` found them last; absent where there are none.";
 
     // The process.
     BUILD_INFO: Gauge Node "waypost_build_info" [VERSION]

@@ -209,8 +209,9 @@ impl Checker {
             found.add(Kind::Soft404, format!("leads to the home page {url}"));
         } else if let Some(word) = not_there(&document) {
             found.add(Kind::Soft404, format!("the page says `{word}`"));
-        } else if is_deep {
+        } else if is_deep && !self.is_honest(&url) {
             let sketch = Sketch::of(&document);
+            // Many may wait for the answer.
             drop(document);
             match &self.nowhere(&url).await {
                 Nowhere::Page { sketch: other, .. } if sketch.is_like(other) => {
@@ -224,12 +225,18 @@ impl Checker {
         }
     }
 
+    /// Whether an origin is known to answer with an error where it has no page.
+    fn is_honest(&self, url: &Url) -> bool {
+        matches!(self.cell(url).get(), Some(Nowhere::Honest))
+    }
+
+    fn cell(&self, url: &Url) -> Arc<OnceCell<Nowhere>> {
+        let mut known = self.nowhere.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(url[..Position::BeforePath].into()).or_default().clone()
+    }
+
     /// What an origin answers for a page that it can't have. It is asked once.
     async fn nowhere(&self, url: &Url) -> Nowhere {
-        let cell = {
-            let mut known = self.nowhere.lock().unwrap_or_else(PoisonError::into_inner);
-            known.entry(url[..Position::BeforePath].into()).or_default().clone()
-        };
         let ask = || async {
             let Ok(mut at) = url.join(&format!("/{}.html", self.nonce)) else { return Nowhere::Honest };
             for hop in 0..=3 {
@@ -248,7 +255,7 @@ impl Checker {
             }
             Nowhere::Honest
         };
-        cell.get_or_init(ask).await.clone()
+        self.cell(url).get_or_init(ask).await.clone()
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod check;
 pub mod freeze;
+mod gauges;
 mod kind;
 mod results;
 mod signs;
@@ -40,6 +41,7 @@ use tokio::{
 };
 
 pub use self::freeze::Proposal;
+pub use self::gauges::Gauges;
 pub use self::kind::{Kind, Kinds};
 pub use self::results::{Finding, Results, SiteResults};
 pub use self::store::Run;

@@ -4,7 +4,7 @@ use super::super::alerts::failed_of_week;
 use super::super::dashboard::Dashboard;
 use super::super::names::*;
 use super::super::panel::{RED_ABOVE_0, Unit::*, View::*, panel};
-use super::super::query::{INSTANCE, of, top};
+use super::super::query::{INSTANCE, age, of, top};
 
 pub(super) fn dashboard() -> Dashboard {
     let by = &[PAGE, FAMILY];
@@ -52,6 +52,53 @@ pub(super) fn dashboard() -> Dashboard {
                     .ask("failing", of(MONITOR_FAILING).max(&[]))
                     .steps(RED_ABOVE_0)
                     .size(6, 4),
+                ],
+            ),
+            (
+                "Targets",
+                vec![
+                    panel(
+                        Stat,
+                        Count,
+                        "Hijack signs",
+                        "疑似被篡改",
+                        "Targets with signs of a hijack, as `waypost verify` found them last. `waypost verify --last` names them.",
+                    )
+                    .ask("hijacked", of(VERIFY_TARGETS).is(KIND, "hijack").max(&[]))
+                    .steps(RED_ABOVE_0)
+                    .size(6, 4),
+                    panel(
+                        Stat,
+                        Count,
+                        "Proposed to be frozen",
+                        "建议冻结",
+                        "Hosts that `waypost verify` proposes to freeze: `waypost verify --freeze=HOST` does so.",
+                    )
+                    .ask("hosts", of(VERIFY_PROPOSALS).max(&[]))
+                    .steps(RED_ABOVE_0)
+                    .size(6, 4),
+                    panel(Stat, Count, "Looked at", "已核验链接", "Targets that `waypost verify` has looked at.")
+                        .ask("targets", of(VERIFY_LOOKED).max(&[]))
+                        .size(6, 4),
+                    panel(Stat, Seconds, "Since the last run", "距上次核验", "Time since `waypost verify` last came to its end.")
+                        .ask("age", age(&of(VERIFY_LAST).max(&[])))
+                        .size(6, 4),
+                    panel(
+                        Lines,
+                        Count,
+                        "What is wrong with targets",
+                        "链接问题",
+                        "Targets by what is wrong with them; one may be of several kinds. `robots`: not looked at.",
+                    )
+                    .ask("{{kind}}", of(VERIFY_TARGETS).max(&[KIND])),
+                    panel(
+                        Lines,
+                        Count,
+                        "Sites with most dead targets",
+                        "死链最多的网站",
+                        "Dead targets of the ten sites that have most of them.",
+                    )
+                    .ask("{{site}}", top(10, &of(SITE_VERIFY_TARGETS).is(KIND, "dead").max(&[SITE]))),
                 ],
             ),
             (

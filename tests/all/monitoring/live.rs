@@ -29,7 +29,16 @@ const EMPTY: &[(&str, &str)] = &[
     ("waypost_monitor_veto", OFF),
     ("waypost_monitor_failing", OFF),
     ("waypost_monitor_visits_total", OFF),
+    (r#"waypost_verify_targets{kind="hijack"}"#, UNVERIFIED),
+    (r#"waypost_verify_targets{kind="dead"}"#, UNVERIFIED),
+    ("waypost_verify_targets", UNVERIFIED),
+    ("waypost_verify_targets_looked_at", UNVERIFIED),
+    ("waypost_verify_last_run_timestamp_seconds", UNVERIFIED),
+    ("waypost_verify_freeze_proposals", UNVERIFIED),
+    (r#"waypost_site_verify_targets{kind="dead"}"#, UNVERIFIED),
 ];
+
+const UNVERIFIED: &str = "nobody has run `waypost verify` there; tests/all/verify has it";
 
 const OFF: &str = "nothing is visited, that no test asks DNS for homes; tests/all/monitor has it";
 

@@ -116,6 +116,9 @@ fn cases() -> Vec<Case> {
     const FAILURES: &str = r#"waypost_monitor_week_failures{instance="a",page="https://h.example/",family="ipv4"}"#;
     const MEAN: &str = r#"waypost_monitor_week_mean_seconds{instance="a",page="https://h.example/",family="ipv4"}"#;
     const MONITOR: &str = r#"waypost_monitor_failing{instance="a"}"#;
+    const HIJACKED: &str = r#"waypost_verify_targets{instance="a",kind="hijack"}"#;
+    const DEAD: &str = r#"waypost_verify_targets{instance="a",kind="dead"}"#;
+    const LOOKED: &str = r#"waypost_verify_targets_looked_at{instance="a"}"#;
     const FAULTY: &str = r#"waypost_site_faulty{instance="a",site="jyj"}"#;
     const LAST: &str = r#"waypost_reload_last_timestamp_seconds{instance="a"}"#;
     const LAST_GOOD: &str = r#"waypost_reload_last_success_timestamp_seconds{instance="a"}"#;
@@ -268,6 +271,22 @@ fn cases() -> Vec<Case> {
             &[(r#""page":"https://h.example/","family":"ipv4""#, "https://h.example/ takes 3.5s to open by ipv4")],
         ),
         case("WaypostHomeSlow", "70m", &[(VISITS, "168x90"), (MEAN, "3x90")], &[]),
+        case(
+            "WaypostHijackSigns",
+            "5m",
+            &[(HIJACKED, "2x9"), (DEAD, "0x9")],
+            &[("", "2 pages that old addresses lead to show signs of a hijack")],
+        ),
+        case("WaypostHijackSigns", "5m", &[(HIJACKED, "0x9"), (DEAD, "5x9")], &[]),
+        case(
+            "WaypostDeadTargets",
+            "5m",
+            &[(DEAD, "20x9"), (LOOKED, "1000x9")],
+            &[("", "2% of the pages that old addresses lead to are dead")],
+        ),
+        // Few, or a small share.
+        case("WaypostDeadTargets", "5m", &[(DEAD, "10x9"), (LOOKED, "20x9")], &[]),
+        case("WaypostDeadTargets", "5m", &[(DEAD, "20x9"), (LOOKED, "2000x9")], &[]),
         case(
             "WaypostMonitorFailing",
             "40m",

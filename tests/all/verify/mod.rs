@@ -16,6 +16,7 @@ use crate::program::waypost;
 mod freezing;
 mod kinds;
 mod many;
+mod metrics;
 mod origin;
 mod postgres;
 
