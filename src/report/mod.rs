@@ -99,6 +99,8 @@ pub enum Missing {
     Days,
     /// Nothing was visited.
     Visits,
+    /// Of some weeks only the month is known by now: they can't be judged.
+    Weeks,
     /// Certificates can't be read.
     Certificates,
     /// No target was ever followed.

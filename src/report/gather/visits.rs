@@ -30,10 +30,13 @@ pub(super) fn visits(
         let mut of = async |span: &Span| history.days(span.since, span.until.saturating_add(6.days())).await;
         Ok((of(here.span).await?, of(there.span).await?))
     });
-    let (days, days_before) = match read {
+    let (days, days_before): (Vec<DaySum>, Vec<DaySum>) = match read {
         Err(HitsError::Missing(_)) => (Vec::new(), Vec::new()),
         read => read?,
     };
+    if days.iter().any(|sum| sum.day.len() == MONTH) {
+        report.missing.push(Missing::Weeks);
+    }
     let (pages, pages_before) = (pages(days, selected, here.span), pages(days_before, selected, there.span));
     if pages.is_empty() {
         report.missing.push(Missing::Visits);
@@ -55,7 +58,7 @@ fn pages(days: Vec<DaySum>, selected: &Selected<'_>, span: &Span) -> Vec<PageRow
             let tally = tallies.entry((sum.url.clone(), sum.family, week)).or_default();
             *tally = tally.and(tally_of(&sum));
         }
-        let is_month = sum.day.len() == 7 && sum.day.as_str() >= &first[..7] && sum.day.as_str() <= &last[..7];
+        let is_month = sum.day.len() == MONTH && sum.day.as_str() >= &first[..7] && sum.day.as_str() <= &last[..7];
         if !is_month && !(first.as_str()..=last.as_str()).contains(&sum.day.as_str()) {
             continue;
         }
@@ -105,3 +108,6 @@ fn tally_of(sum: &DaySum) -> Tally {
         failed: if sum.finding.is_failure() { sum.visits } else { 0 },
     }
 }
+
+/// Length of `2026-11`: what was added up to a month.
+const MONTH: usize = 7;

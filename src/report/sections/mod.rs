@@ -113,6 +113,10 @@ impl Page<'_> {
                     "没有可用性监测记录：请设置 [monitor] enabled = true。",
                     "No pages were visited: set [monitor] enabled = true.",
                 ),
+                Missing::Weeks => (
+                    "该时段部分逐日监测数据已合并为月，无法按周判定一票否决。",
+                    "Of some weeks of that time only the month is known by now: whether there was a veto can't be told.",
+                ),
                 Missing::Links => {
                     ("没有核验记录：请运行 waypost verify。", "No targets were followed: run `waypost verify`.")
                 }

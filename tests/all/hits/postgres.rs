@@ -69,6 +69,8 @@ fn two_nodes(server: &Server) {
     assert!(urls.len() == 50 && urls.iter().all(|url| url.hits == 40), "{urls:?}");
     assert_eq!(reader.groups(&all(), By::Day).unwrap().len(), 1);
     assert_eq!(reader.groups(&all(), By::Referrer).unwrap(), []);
+    let pairs = reader.pairs(&all(), By::Month, By::Site).unwrap();
+    assert!(pairs.len() == 1 && pairs[0].0 == "2026-11" && pairs[0].2.hits == 4_000, "{pairs:?}");
 }
 
 /// The server crashes again and again while two gateways write.
