@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(rows("\u{feff}\r\n名称,\"a,\"\"b\"\"\r\nc\"\r\n,\r\nx,".as_bytes()), wanted);
         let (gb, _, _) = encoding_rs::GB18030.encode("\n名称;\"a,\"\"b\"\"\nc\"\n;\nx;\n");
         assert_eq!(rows(&gb), wanted);
-        assert_eq!(rows(b"a\tb,c\n\"unclosed\tx"), [row(1, &["a", "b,c"]), row(2, &["unclosed\tx"])]);
+        assert_eq!(rows(b"a\tb,c\t\n\"unclosed\tx"), [row(1, &["a", "b,c", ""]), row(2, &["unclosed\tx"])]);
         assert_eq!(rows(b""), []);
     }
 

@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod browser;
 mod cached;
+mod census;
 mod certs;
 mod challenges;
 mod check;
