@@ -189,10 +189,11 @@ impl Reader {
     /// If the database fails.
     pub fn urls(&mut self, query: &Query<'_>) -> Result<Vec<UrlHits>, HitsError> {
         let Filter { text, next } = Filter::new(query, Table::Urls);
+        // The days of the site are named, so that a URL's rows are found by the index, which begins with the day.
         let sql = format!(
             "SELECT t.*, COALESCE((
                 SELECT r.referrer FROM hits_urls AS r
-                {text} AND r.site = t.site AND r.url = t.url AND r.outcome = t.outcome AND r.status = t.status
+                {text} AND r.day IN (SELECT s.day FROM hits_sums AS s WHERE s.site = t.site) AND r.site = t.site AND r.url = t.url AND r.outcome = t.outcome AND r.status = t.status
                     AND r.unmapped = t.unmapped AND r.referrer <> ''
                 GROUP BY r.referrer ORDER BY SUM(r.referrals) DESC, r.referrer LIMIT 1
             ), '') FROM (
