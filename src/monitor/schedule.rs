@@ -31,7 +31,7 @@ impl Schedule {
         let half = if family == Family::V6 { self.interval / 2 } else { 0 };
         let phase = (page.id() % self.interval + half) % self.interval;
         // Far from any time there is, so that nothing overflows.
-        let after = after.clamp(0, i64::MAX / 4);
+        let (after, until) = (after.clamp(0, i64::MAX / 4), until.min(i64::MAX / 4));
         let since = (after - phase).rem_euclid(self.interval);
         let first = after + self.interval - since;
         (0..).map(move |number| first + number * self.interval).take_while(move |&at| at <= until)
@@ -57,7 +57,7 @@ impl Rounds {
     pub fn turn(&mut self, now: i64, pages: &[Page]) -> Vec<Due> {
         // A clock that was ahead by a mistake must not stop the visits until that time comes.
         if now < self.done {
-            if self.done - now > LATE {
+            if self.done.saturating_sub(now) > LATE {
                 self.done = now;
             }
             return Vec::new();
