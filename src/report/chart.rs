@@ -73,9 +73,11 @@ pub(super) struct Column {
 /// Columns over time.
 pub(super) fn columns(frame: &Frame<'_>, rows: &[Column], whole: &str, part: &str) -> String {
     let max = nice(rows.iter().map(|row| row.whole).max().unwrap_or(0));
-    let (left, top, room) = (72, 30, 190);
+    // A digit is some 9 wide.
+    let left = (number(max).len() * 9 + 12).max(72);
+    let (top, room) = (30, 190);
     let width = (WIDTH - left) / rows.len().max(1);
-    let down = |value: u64| (room as u64 * value / max) as usize;
+    let down = |value: u64| (room as u128 * u128::from(value) / u128::from(max)) as usize;
     let mut out = format!(
         "<rect class=\"good\" x=\"{left}\" y=\"4\" width=\"12\" height=\"12\"/><text x=\"{}\" y=\"15\">{}</text>\
          <rect class=\"bad\" x=\"{}\" y=\"4\" width=\"12\" height=\"12\"/><text x=\"{}\" y=\"15\">{}</text>\n",
@@ -181,8 +183,8 @@ fn nice(most: u64) -> u64 {
     let mut step = 4;
     loop {
         for factor in [1, 2, 5] {
-            if u64::saturating_mul(step, factor) >= most {
-                return step * factor;
+            if let Some(scale) = u64::checked_mul(step, factor).filter(|scale| *scale >= most) {
+                return scale;
             }
         }
         let Some(next) = step.checked_mul(10) else { return u64::MAX / 4 * 4 };

@@ -77,7 +77,7 @@ pub fn tables(report: &Report) -> Vec<Table> {
         ),
         table(
             "owners.csv",
-            "rank,owner,score,sites,hits,unmapped,coverage_percent,visits,failed,availability_percent,vetoes,pages,ipv6_pages,hosts,covered_hosts,to_close,closed,rate_percent",
+            "rank,owner,score,sites,hits,unmapped,coverage_percent,visits,failed,availability_percent,vetoes,pages,ipv6_pages,hosts,covered_hosts,to_close,closed,rate_percent,kept,exempt",
             report.owners.iter().map(|row| {
                 let sum = &row.summary;
                 vec![
@@ -99,6 +99,8 @@ pub fn tables(report: &Report) -> Vec<Table> {
                     sum.to_close.to_string(),
                     sum.closed.to_string(),
                     share(Some(sum.rate)),
+                    sum.kept.to_string(),
+                    sum.exempt.to_string(),
                 ]
             }),
         ),

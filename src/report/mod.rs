@@ -150,6 +150,10 @@ pub struct Summary {
     pub to_close: u64,
     /// Of them, those that are closed.
     pub closed: u64,
+    /// Sites that stay.
+    pub kept: u64,
+    /// Sites that the consolidation leaves alone.
+    pub exempt: u64,
     /// Share of closed sites, of all but the exempt, in ten thousandths.
     pub rate: u64,
 }

@@ -133,11 +133,11 @@ p{margin:.4rem 0}
 a{color:#1a4480}
 a:focus-visible,.scroll:focus-visible{outline:3px solid #b45309;outline-offset:2px}
 nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.5rem 0;padding:0;list-style:none}
-.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.2rem,1fr));gap:.7rem;margin:1rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.7rem;margin:1rem 0}
 .tiles>div{border:1px solid #8a8a8a;border-radius:6px;padding:.5rem .8rem}
 .tiles dt{font-size:.9rem}
 .tiles dd{margin:0}
-.tiles .big{font-size:1.5rem;font-weight:700;line-height:1.3}
+.tiles .big{font-size:1.3rem;font-weight:700;line-height:1.3}
 .tiles .delta{font-size:.85rem;color:#454545}
 .note{border-left:5px solid #b45309;background:#fff7ec;padding:.5rem .9rem;margin:.8rem 0}
 .veto{border-left:5px solid #9b1c1c;background:#fdf1f1;padding:.5rem .9rem;margin:.8rem 0}

@@ -55,6 +55,8 @@ pub(super) fn summary(
         sum.sites = tally.sites as u64;
         sum.to_close = tally.to_close as u64;
         sum.closed = tally.closed as u64;
+        sum.kept = tally.kept as u64;
+        sum.exempt = tally.exempt as u64;
         sum.rate = rate(tally);
     }
     Summary {

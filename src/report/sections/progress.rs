@@ -86,15 +86,21 @@ impl Page<'_> {
         self.paragraph(
             out,
             &format!(
-                "应关停 {} 个站点，已关停 {} 个；集约化率 {}（豁免站点不计）。",
+                "共 {} 个站点：应关停 {} 个，已关停 {} 个；保留 {} 个，豁免 {} 个。集约化率 {}（豁免站点不计）。",
+                sum.sites,
                 sum.to_close,
                 sum.closed,
+                sum.kept,
+                sum.exempt,
                 percent(Some(sum.rate))
             ),
             &format!(
-                "{} of {} sites are closed. The rate is {}: closed sites among all but the exempt.",
-                sum.closed,
+                "Of {} sites {} are to close, and {} are closed; {} stay, {} are exempt. The rate is {}: closed sites among all but the exempt.",
+                sum.sites,
                 sum.to_close,
+                sum.closed,
+                sum.kept,
+                sum.exempt,
                 percent(Some(sum.rate))
             ),
         );

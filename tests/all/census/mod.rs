@@ -125,6 +125,13 @@ fn the_readme_leads_from_the_survey_to_the_cut_over() {
                 assert!([["1", "39", "39"], ["2", "36", "36"], ["3", "36", "36"]].into_iter().all(has), "{text}");
                 assert!(text.contains("overdue: none") && text.contains("blocked: none"), "{text}");
             }
+            "waypost report plan" => {
+                let page = fs::read_to_string(folder.join("report.html")).unwrap();
+                for words in ["共 127 个站点：应关停 111 个，已关停 111 个；保留 16 个", "集约化率 87.40 %"]
+                {
+                    assert!(page.contains(words), "{words}: {page}");
+                }
+            }
             _ if command.contains("--rollback") => {
                 // As before the command that set the wave's dates: the last but those that changed nothing.
                 let now = texts(&folder.join("plan"));
@@ -136,9 +143,14 @@ fn the_readme_leads_from_the_survey_to_the_cut_over() {
             _ => {}
         }
     }
-    for needed in
-        ["waypost census import", "waypost wave 1", "waypost wave 2", "waypost wave 3", "waypost census export"]
-    {
+    for needed in [
+        "waypost census import",
+        "waypost report plan",
+        "waypost wave 1",
+        "waypost wave 2",
+        "waypost wave 3",
+        "waypost census export",
+    ] {
         assert!(seen.iter().any(|name| name == needed), "{needed}: {seen:?}");
     }
     let (code, text) = waypost(folder, &["check", "plan"]);
