@@ -10,7 +10,7 @@ use crate::program::{Program, until};
 #[test]
 fn a_phase_begins_on_every_node_in_the_same_second() {
     let routes = tempfile::tempdir().unwrap();
-    let begin = Timestamp::from_second(Timestamp::now().as_second() + 5).unwrap();
+    let begin = Timestamp::from_second(Timestamp::now().as_second() + 10).unwrap();
     let site = format!(
         "name = \"A\"\nhosts = [\"old.example\"]\nhome = \"https://new.example/\"\norigin = \"http://127.0.0.1:1\"\n\
          [lifecycle]\nnotice = 2001-01-01\nredirect = {begin}\n"
